@@ -1,0 +1,1 @@
+"""Datasets, networks, training and evaluation. Importing this package loads no torch."""

@@ -1,0 +1,222 @@
+"""Records that every package shares: item ids, outcomes, events, array contracts, time bases.
+
+Plain frozen values; nothing here touches a file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from storage.errors import InvalidRecord
+
+OK = "ok"
+PERMANENT_REASONS = frozenset(
+    {
+        OK,
+        "no_audio",
+        "no_video",
+        "too_short",
+        "silent",
+        "corrupt",
+        "empty",
+        "missing_file",
+        "no_pose_file",
+        "invalid_pose_file",
+        "value_overflow",
+    }
+)
+TRANSIENT_REASONS = frozenset(
+    {"network", "rate_limited", "timeout", "out_of_memory", "crash", "disk_full"}
+)
+UPSTREAM = "upstream:"
+MAX_ATTEMPTS = 3
+
+_WINDOW = re.compile(r"whole|(\d+)-(\d+)")
+_SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def path_safe(text: str) -> str:
+    """Return `text` percent-encoded so that it is one harmless path component.
+
+    Reversible with `urllib.parse.unquote`. A leading dot is encoded too.
+    """
+    safe = quote(text, safe="-_.+=,@")
+    return "%2E" + safe[1:] if safe.startswith(".") else safe
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ItemId:
+    """`source/video_id/window`; the window is `whole` or `<start_ms>-<end_ms>`.
+
+    `video_id` is held as it is on disk: percent-encoded by `path_safe`.
+    """
+
+    source: str
+    video_id: str
+    window: str = "whole"
+
+    def __post_init__(self) -> None:
+        match = _WINDOW.fullmatch(self.window)
+        if match is None or (match[1] and int(match[1]) >= int(match[2])):
+            raise InvalidRecord(
+                f"window {self.window!r}: expected 'whole' or '<start_ms>-<end_ms>' with start < end"
+            )
+        if not _SOURCE.fullmatch(self.source):
+            raise InvalidRecord(f"source {self.source!r}: expected letters, digits, '_', '-', '.'")
+        if not self.video_id or path_safe(unquote(self.video_id)) != self.video_id:
+            raise InvalidRecord(f"video id {self.video_id!r}: not percent-encoded by path_safe")
+
+    @classmethod
+    def parse(cls, text: str) -> ItemId:
+        """Return the id that `str()` wrote."""
+        parts = text.split("/")
+        if len(parts) != 3:
+            raise InvalidRecord(f"item id {text!r}: expected source/video_id/window")
+        return cls(*parts)
+
+    @property
+    def window_s(self) -> tuple[float, float] | None:
+        """Start and end in seconds, or None for the whole video."""
+        if self.window == "whole":
+            return None
+        start, end = self.window.split("-")
+        return int(start) / 1000, int(end) / 1000
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.video_id}/{self.window}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one item in one stage: `ok` or a typed reason, and a line of detail."""
+
+    item_id: str
+    reason: str = OK
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        known = self.reason in PERMANENT_REASONS | TRANSIENT_REASONS
+        if not known and not self.reason.startswith(UPSTREAM):
+            raise InvalidRecord(f"{self.item_id}: unknown outcome reason {self.reason!r}")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the item has rows."""
+        return self.reason == OK
+
+    @property
+    def transient(self) -> bool:
+        """Whether a later run tries the item again."""
+        return self.reason in TRANSIENT_REASONS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One dense label: `modality` is 'audio' or 'visual'; seconds from the item's start."""
+
+    modality: str
+    label: str
+    onset_s: float
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetItem:
+    """One line of a dataset's view: what an item is, never its features.
+
+    `split` is 'train', 'val', 'test' or '' (not drawn yet). `tasks` names the recipes the item
+    serves ('tribert', 'avvp'); empty means every recipe.
+    """
+
+    item_id: str
+    labels: tuple[str, ...] = ()
+    split: str = ""
+    tasks: tuple[str, ...] = ()
+    events: tuple[Event, ...] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values; `from_json` reads them back."""
+        return {
+            "item_id": self.item_id,
+            "labels": list(self.labels),
+            "split": self.split,
+            "tasks": list(self.tasks),
+            "events": None
+            if self.events is None
+            else [[e.modality, e.label, e.onset_s, e.offset_s] for e in self.events],
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> DatasetItem:
+        """Return the item that `as_json` described."""
+        events = row.get("events")
+        return cls(
+            item_id=row["item_id"],
+            labels=tuple(row["labels"]),
+            split=row["split"],
+            tasks=tuple(row["tasks"]),
+            events=None
+            if events is None
+            else tuple(
+                Event(modality=m, label=label, onset_s=on, offset_s=off)
+                for m, label, on, off in events
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySpec:
+    """The contract of one array of a stage; axis 0 is time, `row_shape` is the rest.
+
+    `dtype` is a numpy dtype name, or 'bytes' for rows of encoded bytes (JPEG, JSON).
+    `chunk_rows` is the number of rows a reader usually asks for at once.
+    """
+
+    name: str
+    dtype: str
+    row_shape: tuple[int, ...] = ()
+    unit: str = ""
+    dims: tuple[str, ...] = ("time",)
+    chunk_rows: int = 1
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether rows are byte strings of varying length."""
+        return self.dtype == "bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSchema:
+    """The arrays of a stage, all with the same rows. The first is the one `read().values` returns."""
+
+    arrays: tuple[ArraySpec, ...]
+    anchor: str = "instant"
+    """What a row's time marks: 'instant', 'start' or 'centre' of the stretch that the row covers."""
+
+    def __getitem__(self, name: str) -> ArraySpec:
+        for spec in self.arrays:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeBase:
+    """Row i lies at `t0_s + i * hop_s` seconds from the item's start."""
+
+    t0_s: float
+    hop_s: float
+
+    def times_s(self, start: int, stop: int) -> np.ndarray:
+        """Return the times of rows start..stop-1, float64 seconds, shape (stop - start,)."""
+        return self.t0_s + np.arange(start, stop, dtype=np.float64) * self.hop_s
+
+
+Block = Mapping[str, "np.ndarray | Sequence[bytes]"]
+"""Consecutive rows of every array of a stage, by array name; all of one length."""

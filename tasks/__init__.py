@@ -1,0 +1,1 @@
+"""Luigi wiring, settings, command line and report; no algorithms."""
