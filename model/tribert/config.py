@@ -1,0 +1,311 @@
+"""What a TriBERT is made of: frozen settings, and the presets built from them. Loads no torch.
+
+In: a preset's name, or the JSON of a job. Out: a `Config` that the data, the network and the
+training read; its JSON form is part of a model's fingerprint.
+
+Where the paper and its published code differ, `paper` and `released` take one side each
+(tribert.md lists the places); `tiny` is `paper` made small enough for two CPU cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_type_hints
+
+RECIPE_VERSION = 1
+
+stages_needed = ("frames", "stft", "pose_embed")
+
+
+class ConfigError(ValueError):
+    """A setting does not exist or has a value that cannot work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What one sample is: shapes, times and random draws.
+
+    A crop has `spec_frames` STFT frames and starts on the hop grid; pictures are consecutive rows
+    of the frames stage around its middle, `picture_stride` rows apart.
+    """
+
+    videos: int = 2
+    """N, videos of a mix"""
+    steps: int = 3
+    """T, pictures of a video (the SOS step is made by the network)"""
+    picture_stride: int = 1
+    picture_px: int = 224
+    spec_frames: int = 256
+    spec_rows: int = 256
+    """rows of the warped (log-frequency) spectrogram"""
+    mask: Literal["half", "dominant", "ratio"] = "half"
+    """half: |S_n| > |S_mix| / 2; dominant: loudest source of the cell; ratio: |S_n| / sum |S_m|"""
+    gain_low: float = 0.5
+    gain_high: float = 1.5
+    other_class: float = 0.0
+    """share of the mixes whose partner is drawn from the videos that share no label"""
+    epoch_mixes: int = 0
+    """mixes of an epoch; 0: one for each training video"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionConfig:
+    """Backbone and visual segmentation network (tribert.md section 1)."""
+
+    backbone: Literal["resnet50", "small"] = "resnet50"
+    small_widths: tuple[int, ...] = (16, 32, 64, 96)
+    """channels after each halving of the picture, for the backbone `small`"""
+    feature_width: int = 1024
+    """channels of V_e, and width of a token"""
+    expansive: Literal["spatial", "class_softmax"] = "spatial"
+    """normalisation of the expansive branch: over places (paper) or over classes (released)"""
+    objects: int = 2
+    """class maps pooled from each picture"""
+    norm_tokens: bool = True
+    sos: Literal["pictures", "tokens"] = "pictures"
+    """where the mean over the pictures is taken"""
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseConfig:
+    """Tokens from stored ST-GCN embeddings (tribert.md section 2)."""
+
+    channels: int = 256
+    joints: int = 68
+    persons: int = 2
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioConfig:
+    """Input of both audio networks, and the VGG-like one (tribert.md section 3)."""
+
+    log: Literal["ln", "log1p"] = "log1p"
+    input_norm: bool = True
+    widths: tuple[int, ...] = (64, 128, 256, 256, 512, 512, 512)
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """The three transformer streams (tribert.md section 4)."""
+
+    layers: int = 6
+    vision_width: int = 1024
+    pose_width: int = 1024
+    audio_width: int = 512
+    vision_ffn: int = 1024
+    pose_ffn: int = 1024
+    audio_ffn: int = 1024
+    heads: int = 8
+    co_width: int = 512
+    co_heads: int = 8
+    keys: Literal["sequence", "feature"] = "sequence"
+    """how a stream's two partners are joined: more keys (paper) or wider keys (released)"""
+    dropout: float = 0.1
+    token_mask: float = 0.15
+    """share of the vision and pose tokens chosen in training; 9 of 10 of these are set to zero"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadConfig:
+    """Classification of each stream (tribert.md section 4, WSDDN and audio head)."""
+
+    regions: Literal["tokens", "slots"] = "tokens"
+    """tokens: WSDDN on the features of all real tokens (paper); slots: on logits of two slots"""
+    audio: Literal["sigmoid", "softmax"] = "sigmoid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeparationConfig:
+    """Attention U-Net and the way that it is conditioned (tribert.md section 5)."""
+
+    unet: Literal["strided", "double"] = "strided"
+    """strided: 4x4 stride-2 convolutions (paper); double: pairs of 3x3 and pooling (released)"""
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
+    """channels of each level; for `double` the last one is the bottleneck"""
+    fusion: Literal["keys", "channel_softmax"] = "keys"
+    """keys: one key for each stream and slot (paper); channel_softmax: one vector (released)"""
+    mask_channels: int = 1
+    """1: the U-Net's output is the mask; K > 1: K maps weighted by the fused vector"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the terms of the loss; a class term is averaged over mixes and classes."""
+
+    mask: float = 1.0
+    vision: float = 1.0
+    pose: float = 1.0
+    audio: float = 1.0
+    maps: float = 0.0
+    """BCE on the class scores of the attention maps"""
+    over_videos: Literal["mean", "sum"] = "mean"
+    """how a class term joins the videos of a mix"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """AdamW with one learning rate a group, linear warm-up, then decay to zero."""
+
+    batch_size: int = 12
+    max_steps: int = 420_000
+    val_every_steps: int = 2_000
+    lr_backbone: float = 1e-5
+    lr_encoder: float = 5e-5
+    """tokens, transformer and heads"""
+    lr_unet: float = 1e-4
+    """U-Net and fusion"""
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    """share of the steps"""
+    decay: Literal["linear", "cosine"] = "linear"
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that decides what a trained TriBERT is, but seed, data and stages."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    pose: PoseConfig = field(default_factory=PoseConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    heads: HeadConfig = field(default_factory=HeadConfig)
+    separation: SeparationConfig = field(default_factory=SeparationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return nested dictionaries of plain values (tuples become lists)."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Config:
+        """Return the configuration; what is not named keeps its default.
+
+        Raises
+        ------
+        ConfigError
+            A name that is not a setting, or a value of the wrong type.
+        """
+        return _read(cls, value, "tribert")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read(cls: type, value: Mapping[str, Any], where: str) -> Any:
+    """Build the dataclass `cls`; `where` is the dotted name for error messages."""
+    hints = get_type_hints(cls)
+    known = {item.name for item in fields(cls)}
+    if unknown := sorted(set(value) - known):
+        raise ConfigError(f"{where}: no setting {unknown}; known: {sorted(known)}")
+    read: dict[str, Any] = {}
+    for name, given in value.items():
+        hint = hints[name]
+        if is_dataclass(hint):
+            if not isinstance(given, Mapping):
+                raise ConfigError(f"{where}.{name}: expected a mapping, got {given!r}")
+            read[name] = _read(hint, given, f"{where}.{name}")
+        else:
+            read[name] = _value(hint, given, f"{where}.{name}")
+    return cls(**read)
+
+
+def _value(hint: Any, given: Any, where: str) -> Any:
+    options = getattr(hint, "__args__", ())
+    if hint in (int, float, bool):
+        fits = type(given) is hint or (hint is float and type(given) is int)
+        if not fits:
+            raise ConfigError(f"{where}: expected {hint.__name__}, got {given!r}")
+        return hint(given)
+    if getattr(hint, "__origin__", None) is tuple:
+        if not all(type(item) is int for item in given):
+            raise ConfigError(f"{where}: expected whole numbers, got {given!r}")
+        return tuple(given)
+    if given not in options:
+        raise ConfigError(f"{where}: expected one of {list(options)}, got {given!r}")
+    return given
+
+
+def _check(config: Config) -> None:
+    """Refuse combinations that no network can be built from."""
+    encoder, separation, vision = config.encoder, config.separation, config.vision
+    for name in ("vision_width", "pose_width", "audio_width"):
+        if getattr(encoder, name) % encoder.heads:
+            raise ConfigError(f"encoder.{name}: not a multiple of encoder.heads={encoder.heads}")
+    if encoder.co_width % (2 * encoder.co_heads):
+        raise ConfigError(f"encoder.co_width: not a multiple of 2 x {encoder.co_heads} heads")
+    if vision.feature_width != encoder.vision_width:
+        raise ConfigError("vision.feature_width: differs from encoder.vision_width")
+    if encoder.keys == "feature" and vision.objects != config.pose.persons:
+        raise ConfigError("encoder.keys 'feature': vision.objects must equal pose.persons")
+    if separation.fusion == "channel_softmax" and separation.widths[-1] != 3 * encoder.co_width:
+        raise ConfigError("separation.widths: 'channel_softmax' needs a bottleneck of 3 x co_width")
+    step = 2 ** (len(separation.widths) - (separation.unet == "double"))
+    for name in ("spec_rows", "spec_frames"):
+        if getattr(config.data, name) % step:
+            raise ConfigError(f"data.{name}: not a multiple of {step}, the U-Net's stride")
+
+
+def _tiny() -> Config:
+    return Config(
+        data=DataConfig(
+            picture_px=64, spec_frames=64, spec_rows=64, mask="dominant", other_class=0.5
+        ),
+        vision=VisionConfig(backbone="small", feature_width=128, sos="tokens"),
+        pose=PoseConfig(),
+        audio=AudioConfig(widths=(16, 32, 64, 64)),
+        encoder=EncoderConfig(
+            layers=2,
+            vision_width=128,
+            pose_width=128,
+            audio_width=64,
+            vision_ffn=128,
+            pose_ffn=128,
+            audio_ffn=128,
+            heads=4,
+            co_width=64,
+            co_heads=4,
+        ),
+        separation=SeparationConfig(widths=(16, 32, 64, 128, 128)),
+        loss=LossConfig(maps=0.5),
+        optim=OptimConfig(
+            batch_size=16,
+            max_steps=400,
+            val_every_steps=100,
+            lr_backbone=1e-3,
+            lr_encoder=5e-4,
+            lr_unet=1e-3,
+            decay="cosine",
+        ),
+    )
+
+
+def _released() -> Config:
+    base = Config()
+    return replace(
+        base,
+        vision=replace(base.vision, expansive="class_softmax", norm_tokens=False),
+        audio=replace(base.audio, log="ln", input_norm=False),
+        encoder=replace(base.encoder, keys="feature"),
+        heads=HeadConfig(regions="slots", audio="softmax"),
+        separation=SeparationConfig(
+            unet="double", widths=(64, 128, 256, 512, 1536), fusion="channel_softmax"
+        ),
+        loss=replace(base.loss, over_videos="sum"),
+        optim=replace(base.optim, lr_backbone=1e-5, lr_encoder=1e-5, lr_unet=1e-5),
+    )
+
+
+presets: dict[str, Config] = {"tiny": _tiny(), "paper": Config(), "released": _released()}
