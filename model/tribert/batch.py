@@ -1,6 +1,6 @@
 """One training batch of TriBERT: `B` mixes of `N` videos each.
 
-In: what the dataset draws for one mix (a batch of size 1). Out: what the network and the losses read.
+In: what the dataset draws for one mix (a batch of size 1). Out: what the network and losses read.
 
 Legend: B mixes, N videos of a mix, T visual steps (without the SOS step, which the network adds),
 H W picture rows and columns, P persons, K channels and V joints of a pose embedding, C classes,
