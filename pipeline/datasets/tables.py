@@ -1,0 +1,107 @@
+"""A CSV file in, its rows as dictionaries with their line numbers out; anything odd is an error.
+
+Used by readers whose lists people write by hand: the error names the file and the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.datasets.base import DatasetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row: `line` counts from 1 in the file (the header is line 1); values are stripped."""
+
+    path: Path
+    line: int
+    values: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.values.get(column, "")
+
+    def error(self, message: str) -> DatasetError:
+        """Return the error that says `message` about this row."""
+        return DatasetError(f"{self.path}, row at line {self.line}: {message}")
+
+    def seconds(self, column: str) -> float:
+        """Return a column as finite, non-negative seconds."""
+        try:
+            value = float(self[column])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or value < 0:
+            raise self.error(
+                f"{column} is {self[column]!r}; expected seconds, a number of 0 or more"
+            )
+        return value
+
+
+def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+    """Return the non-blank rows of a comma-separated UTF-8 file with a header line.
+
+    Raises
+    ------
+    DatasetError
+        Not UTF-8, missing or unknown columns, or a row with more or fewer fields than the header.
+    """
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        lines = [(reader.line_num, [field.strip() for field in row]) for row in reader]
+    except csv.Error as error:
+        raise DatasetError(f"{path}, line {reader.line_num}: not a CSV file ({error})") from error
+    header = lines[0][1] if lines else []
+    _check_header(path, header, required, optional)
+    return list(_rows(path, header, lines[1:]))
+
+
+def _rows(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> Iterator[Row]:
+    for line, fields in lines:
+        if not any(fields):
+            continue
+        row = Row(path=path, line=line, values=dict(zip(header, fields, strict=False)))
+        if len(fields) != len(header):
+            raise row.error(
+                f"{len(fields)} fields; expected {len(header)} ({','.join(header)}); "
+                "put a field that holds a comma in double quotes"
+            )
+        yield row
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DatasetError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; "
+            "save the file as CSV in UTF-8"
+        ) from error
+
+
+def _check_header(
+    path: Path, header: list[str], required: Sequence[str], optional: Sequence[str]
+) -> None:
+    allowed = [*required, *optional]
+    expected = f"expected the columns {','.join(required)}"
+    if optional:
+        expected += f" and, if wanted, {','.join(optional)}"
+    got = f"; got {','.join(header) or 'an empty file'}"
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        got += " (fields are separated by commas, not by ';' or tabs)"
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise DatasetError(f"{path}: no column {', '.join(missing)}; {expected}{got}")
+    unknown = [column for column in header if column not in allowed]
+    if unknown:
+        names = ", ".join(column or "(no name)" for column in unknown)
+        raise DatasetError(f"{path}: unknown column {names}; {expected}{got}; remove or rename it")
+    if len(set(header)) != len(header):
+        raise DatasetError(f"{path}: a column is there twice; {expected}{got}")
