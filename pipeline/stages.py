@@ -9,7 +9,7 @@ A field of a settings class is part of the fingerprint unless it is declared wit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pipeline.media import POSE_SIDECAR, MediaRef
 from storage.fingerprint import StageRecord
 
 RANDOM_WEIGHTS = "random:"
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def unhashed(default: Any) -> Any:
@@ -108,7 +109,9 @@ class StageDef:
     """One line of the table.
 
     `needs` is the stream ('video', 'audio' or 'any') without which the stage has no rows for an
-    item; `network` says that it runs a network, so precision and weights count.
+    item; `network` says that it runs a torch network. A settings class may have a field
+    `weights` ('random:<seed>' or what `pipeline.weights.find_weights` finds) or a property
+    `weight_digests`, a field `backend`, and a property `sidecars`.
     """
 
     name: str
@@ -154,7 +157,7 @@ STAGES: Mapping[str, StageDef] = {
         _stage("vggish", VggishConfig, ("audio_16000",), needs="audio", network=True),
         _stage("resnet152", Resnet152Config, ("frames",), needs="video", network=True),
         _stage("r2plus1d", R2plus1dConfig, ("frames",), needs="video", network=True),
-        _stage("pose", PoseConfig, ("probe",), needs="video", network=True),
+        _stage("pose", PoseConfig, ("probe",), needs="video"),
         _stage("pose_embed", PoseEmbedConfig, ("pose",), needs="video", network=True),
     )
 }
@@ -167,7 +170,8 @@ class ResolvedStage:
 
     `upstream` maps stage names to `<stage>-<fingerprint>`; `weights_path` is None for networks
     filled from a seed and for stages without one; `sidecars` are the kinds of sidecar file that
-    this stage's rows depend on, its own and its upstream's.
+    the rows depend on, the stage's own and its upstream's. `device` is where a network runs: the
+    worker sets it, and it is no part of the fingerprint.
     """
 
     name: str
@@ -177,6 +181,7 @@ class ResolvedStage:
     precision: str = ""
     weights_path: str | None = None
     sidecars: tuple[str, ...] = ()
+    device: str = "cpu"
 
     @property
     def definition(self) -> StageDef:
@@ -201,25 +206,139 @@ def resolve(
     configs: Mapping[str, Any],
     *,
     precision: str = "auto",
-    weights_dir: Path | None = None,
-    models_dir: Path | None = None,
+    weights_dir: str | Path | None = None,
 ) -> dict[str, ResolvedStage]:
     """Return the stages named in `configs` and all that they read, upstream first.
 
     Parameters
     ----------
-    configs : mapping of stage name to its settings object, or None for the defaults
-        A stage that is only read by another one takes its defaults.
+    configs : mapping of stage name to its settings object
+        A stage that is only read by another one takes its defaults. Not pose_embed, which needs
+        a trained model: `resolve_pose_embed_stage`.
     precision : 'float32', 'bfloat16' or 'auto'
         For networks; 'auto' is bfloat16 for weights filled from a seed, float32 otherwise.
-    weights_dir, models_dir : directories
-        Where networks' weight files and the store's trained models lie.
+    weights_dir : directory
+        Where the networks' weight files lie.
 
     Raises
     ------
     ValueError
-        An unknown stage, settings of the wrong class, or a stage without defaults unnamed.
+        An unknown stage or precision, or settings of the wrong class.
     WeightsMissing
         Weights that are named but not there.
     """
-    raise NotImplementedError
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    for name, config in configs.items():
+        _check_config(name, config)
+    wanted = _with_upstream(configs)
+    resolved: dict[str, ResolvedStage] = {}
+    for name, definition in STAGES.items():
+        if name in wanted:
+            config = configs.get(name, definition.default)
+            digests, path = _weights(config, weights_dir)
+            resolved[name] = _resolved(
+                config,
+                definition,
+                upstream={above: resolved[above] for above in definition.inputs},
+                precision=_precision(config, precision),
+                weights=digests,
+                weights_path=path,
+            )
+    return resolved
+
+
+def resolve_pose_embed_stage(
+    config: PoseEmbedConfig, *, weights_sha256: str, pose: ResolvedStage
+) -> ResolvedStage:
+    """Return the pose_embed stage through a trained model.
+
+    Its weights lie in the store; the worker fills `weights_path` from the store's root, which may
+    be mounted elsewhere there.
+    """
+    return _resolved(
+        config,
+        STAGES["pose_embed"],
+        upstream={"pose": pose},
+        precision="float32",
+        weights={"model": weights_sha256},
+        weights_path=None,
+    )
+
+
+def _resolved(
+    config: Any,
+    definition: StageDef,
+    *,
+    upstream: Mapping[str, ResolvedStage],
+    precision: str,
+    weights: Mapping[str, str],
+    weights_path: str | None,
+) -> ResolvedStage:
+    apart = {"backend", "weights"}
+    hashed = [f.name for f in fields(config) if f.metadata.get("fingerprint", True)]
+    sidecars = set(getattr(config, "sidecars", ()))
+    sidecars.update(kind for stage in upstream.values() for kind in stage.sidecars)
+    return ResolvedStage(
+        name=definition.name,
+        config=config,
+        record=StageRecord(
+            stage=definition.name,
+            stage_version=definition.version,
+            parameters={name: getattr(config, name) for name in hashed if name not in apart},
+            backend=getattr(config, "backend", ""),
+            precision=precision,
+            weights=dict(weights),
+            upstream={name: stage.record.fingerprint for name, stage in upstream.items()},
+        ),
+        upstream={name: stage.record.name for name, stage in upstream.items()},
+        precision=precision,
+        weights_path=weights_path,
+        sidecars=tuple(sorted(sidecars)),
+    )
+
+
+def _check_config(name: str, config: Any) -> None:
+    if name not in STAGES:
+        raise ValueError(f"unknown stage {name!r}: expected one of {', '.join(STAGES)}")
+    if STAGES[name].default is None:
+        raise ValueError(f"stage {name!r} needs a trained model: use resolve_{name}_stage")
+    if not isinstance(config, STAGES[name].config):
+        raise ValueError(
+            f"stage {name!r}: settings are a {type(config).__name__}, "
+            f"expected {STAGES[name].config.__name__}"
+        )
+
+
+def _with_upstream(names: Iterable[str]) -> set[str]:
+    wanted: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in wanted:
+            wanted.add(name)
+            todo += STAGES[name].inputs
+    return wanted
+
+
+def _precision(config: Any, asked: str) -> str:
+    """Return the precision of a stage's network; '' for a stage without weights of ours."""
+    weights = getattr(config, "weights", None)
+    if weights is None:
+        return ""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if weights.startswith(RANDOM_WEIGHTS) else "float32"
+
+
+def _weights(config: Any, weights_dir: str | Path | None) -> tuple[Mapping[str, str], str | None]:
+    """Return the digests that name a stage's weights, and the file to load them from."""
+    weights = getattr(config, "weights", None)
+    if weights is None:
+        return getattr(config, "weight_digests", {}), None
+    if weights.startswith(RANDOM_WEIGHTS):
+        return {"weights": weights}, None
+    from pipeline.weights import find_weights
+
+    path, digest = find_weights(weights, weights_dir)
+    return {"weights": digest}, str(path)
