@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 OK = "ok"
-POSE_SIDECAR = "pose"
+POSE_SIDECAR = "alphapose"
 """Kind of the sidecar file that holds ready pose results for a video."""
 
 
