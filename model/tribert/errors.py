@@ -1,0 +1,7 @@
+"""Errors of the separation data path and its evaluation."""
+
+from __future__ import annotations
+
+
+class SeparationError(Exception):
+    """A data set, stage or configuration that TriBERT cannot train or be evaluated on."""
