@@ -1,1 +1,13 @@
-"""Luigi wiring, settings, command line and report; no algorithms."""
+"""Luigi wiring, settings, command line and report; no algorithms.
+
+`luigi --module tasks FullPipeline` finds its tasks here. Importing this package loads neither
+torch nor lightning, so that scheduling stays light.
+"""
+
+from tasks import defaults as _defaults
+
+_defaults.apply()
+
+from tasks.full import FullPipeline  # noqa: E402  (the defaults must stand before Luigi reads them)
+
+__all__ = ["FullPipeline"]

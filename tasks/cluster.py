@@ -1,0 +1,164 @@
+"""One Dask cluster per run: a process of its own, which ends when the run's process ends.
+
+Flows in: item jobs. Flows out: their outcomes, in the order in which they finish. Tasks connect
+to the cluster and never own it, so a Luigi task may end or be forked without taking it along.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.work import ItemJob, run_item
+from storage import Outcome
+from tasks.settings import RunSettings, SettingsError, worker_count
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+RUN_DIR_VARIABLE = "SOUNDSTAGE_RUN_DIR"
+START_TIMEOUT_S = 120.0
+ALLOWED_WORKER_DEATHS = 2
+"""A task may see two workers die before it is blamed: with 0, innocent neighbours are blamed."""
+
+
+def run_outcomes(jobs: Sequence[ItemJob], run: RunSettings) -> Iterator[Outcome]:
+    """Yield the outcome of each job as it finishes.
+
+    A job whose worker died again and again is run once more alone before it is called a crash.
+    """
+    from distributed import KilledWorker, as_completed
+
+    if not jobs:
+        return
+    with connect(run) as client:
+        futures = {client.submit(run_item, job, pure=False, retries=0): job for job in jobs}
+        suspects = []
+        for future in as_completed(list(futures), raise_errors=False):
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            elif isinstance(error, KilledWorker):
+                suspects.append(futures[future])
+            else:
+                raise error
+        for job in suspects:
+            yield _alone(client, job)
+
+
+def _alone(client: Client, job: ItemJob) -> Outcome:
+    """Run one suspect with nothing beside it; a worker that dies again is its own doing."""
+    from distributed import KilledWorker
+
+    try:
+        return client.submit(run_item, job, pure=False, retries=0).result()
+    except KilledWorker as error:
+        return Outcome(item_id=str(job.media.item_id), reason="crash", detail=str(error)[:300])
+
+
+@contextmanager
+def connect(run: RunSettings) -> Iterator[Client]:
+    """Yield a client of the run's cluster, or of the one that luigi.cfg names."""
+    from distributed import Client
+
+    address = run.dask_address or _address_of_run(worker_count(run))
+    try:
+        client = Client(address, timeout="30s", set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise SettingsError(
+            f"no Dask scheduler answers at {address} ({error}); "
+            "check [soundstage] dask_address in luigi.cfg"
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=5)
+
+
+def _run_dir() -> Path:
+    """Return the private directory of this run, shared by the tasks that Luigi forks from it."""
+    known = os.environ.get(RUN_DIR_VARIABLE)
+    if known and Path(known).is_dir() and known.endswith(f"-{_main_pid(known)}"):
+        return Path(known)
+    path = tempfile.mkdtemp(prefix="soundstage-", suffix=f"-{os.getpid()}")
+    os.environ[RUN_DIR_VARIABLE] = path
+    return Path(path)
+
+
+def _main_pid(run_dir: str) -> int:
+    return int(run_dir.rsplit("-", 1)[1])
+
+
+def prepare() -> None:
+    """Make the run's directory before Luigi forks, and see to its removal."""
+    path = _run_dir()
+    if _main_pid(str(path)) == os.getpid():
+        atexit.register(_remove, path, os.getpid())
+
+
+def _remove(path: Path, owner_pid: int) -> None:
+    if os.getpid() == owner_pid:
+        stop()
+        shutil.rmtree(path, ignore_errors=True)
+        os.environ.pop(RUN_DIR_VARIABLE, None)
+
+
+def _address_of_run(workers: int) -> str:
+    """Return the address of the run's cluster; the first task that asks starts it."""
+    run_dir = _run_dir()
+    note = run_dir / "cluster.json"
+    with (run_dir / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if note.exists():
+            return json.loads(note.read_text())["address"]
+        address, pid = _start(run_dir, workers)
+        note.write_text(json.dumps({"address": address, "pid": pid}))
+        return address
+
+
+def _start(run_dir: Path, workers: int) -> tuple[str, int]:
+    log = (run_dir / "cluster.log").open("w")
+    argv = [sys.executable, "-m", "tasks.cluster_process", str(_main_pid(str(run_dir)))]
+    process = subprocess.Popen(
+        [*argv, str(workers), str(run_dir)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+    )
+    log.close()
+    stdout = process.stdout
+    ready = stdout is not None and select.select([stdout], [], [], START_TIMEOUT_S)[0]
+    address = stdout.readline().decode().strip() if stdout is not None and ready else ""
+    if not address:
+        process.kill()
+        tail = (run_dir / "cluster.log").read_text()[-2000:]
+        raise SettingsError(f"the Dask cluster did not start within {START_TIMEOUT_S:.0f} s:\n{tail}")
+    return address, process.pid
+
+
+def stop() -> None:
+    """End the run's cluster, if this run started one."""
+    known = os.environ.get(RUN_DIR_VARIABLE)
+    if not known:
+        return
+    note = Path(known) / "cluster.json"
+    if note.exists():
+        pid = json.loads(note.read_text())["pid"]
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+        note.unlink()

@@ -1,0 +1,234 @@
+"""What a run is about: settings, dataset, recipes, the stages each source needs, their fingerprints.
+
+Flows in: the names given on the command line. Flows out: one `Context`, the same in every
+process that is given the same names and the same luigi.cfg. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.datasets.base import Dataset, SourceItem
+from pipeline.stages import STAGES, ResolvedStage, resolve
+from storage import FeatureStore, ItemId
+from storage.layout import Layout, open_store
+from storage.models import read_pins
+from storage.records import path_safe
+from tasks.settings import Settings, SettingsError, load_settings
+
+RECIPES = ("features", "tribert", "avvp", "all")
+FEATURE_STAGES = (
+    "probe",
+    "frames",
+    "audio_11025",
+    "audio_16000",
+    "stft",
+    "vggish",
+    "resnet152",
+    "r2plus1d",
+    "pose",
+)
+POSE_EMBED = "pose_embed"
+DEMO_SOURCES = {
+    "demo": ("demo-music", "demo-llp"),
+    "demo:micro": ("demo-micro-music", "demo-micro-llp"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One run's facts. `recipes` are the models to train: a part of ('tribert', 'avvp')."""
+
+    settings: Settings
+    layout: Layout
+    dataset: Dataset
+    recipe: str
+    recipes: tuple[str, ...]
+    reason: str
+    stages: Mapping[str, ResolvedStage]
+    store: FeatureStore = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The dataset's name as a path component."""
+        return path_safe(self.dataset.name)
+
+    def items_of(self, source: str) -> list[SourceItem]:
+        """Return the dataset's items of one source, in the list's order."""
+        return [i for i in self.dataset.items if ItemId.parse(i.item.item_id).source == source]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that the dataset's items come from, in order of appearance."""
+        return tuple(dict.fromkeys(ItemId.parse(i.item.item_id).source for i in self.dataset.items))
+
+    def stages_of(self, source: str) -> tuple[str, ...]:
+        """Return the stages that the items of `source` need, upstream first, without pose_embed."""
+        wanted: set[str] = set()
+        for recipe in self._recipes_of(source):
+            wanted |= set(stages_needed(recipe))
+        closed = upstream_closure(wanted)
+        return tuple(s for s in STAGES if s in closed and s != POSE_EMBED)
+
+    def needs_pose_embed(self, source: str) -> bool:
+        """Whether a recipe reads learned pose embeddings of this source."""
+        return any(POSE_EMBED in stages_needed(r) for r in self._recipes_of(source))
+
+    def _recipes_of(self, source: str) -> tuple[str, ...]:
+        if not self.recipes:
+            return ("features",)
+        return tuple(
+            r for r in self.recipes if any(serves(i, r) for i in self.items_of(source))
+        )
+
+    def resolved(self, stage: str) -> ResolvedStage:
+        """Return a stage with its fingerprint; pose_embed through the pinned ST-GCN.
+
+        Raises
+        ------
+        LookupError
+            pose_embed, while no ST-GCN is pinned.
+        """
+        if stage != POSE_EMBED:
+            return self.stages[stage]
+        from tasks.pins import resolve_pose_embed
+
+        return resolve_pose_embed(self)
+
+    def pins(self) -> dict[str, str]:
+        """Return the dataset's pins as they stand now."""
+        return read_pins(self.layout, self.name)
+
+
+def serves(entry: SourceItem, recipe: str) -> bool:
+    """Whether a recipe uses this item."""
+    return recipe == "features" or not entry.item.tasks or recipe in entry.item.tasks
+
+
+def stages_needed(recipe: str) -> tuple[str, ...]:
+    """Return the stages that a recipe reads directly."""
+    if recipe == "features":
+        return FEATURE_STAGES
+    if recipe == "tribert":
+        from model.tribert.config import stages_needed as needed
+    else:
+        from model.avvp.config import stages_needed as needed
+    return tuple(needed)
+
+
+def upstream_closure(stages: set[str]) -> set[str]:
+    """Return the stages and everything they are computed from."""
+    closed: set[str] = set()
+    todo = list(stages)
+    while todo:
+        stage = todo.pop()
+        if stage not in closed:
+            closed.add(stage)
+            todo += STAGES[stage].inputs
+    return closed
+
+
+@lru_cache(maxsize=4)
+def load_context(dataset: str, recipe: str) -> Context:
+    """Return the context of a run.
+
+    Parameters
+    ----------
+    dataset
+        `demo`, `demo:micro`, `folder` (the folder that luigi.cfg names) or `folder:PATH`.
+    recipe
+        One of `RECIPES`, or '' for the dataset's own default.
+
+    Raises
+    ------
+    SettingsError
+        An unusable setting, dataset or recipe name.
+    pipeline.datasets.base.DatasetError
+        A folder or label file that cannot be used.
+    storage.errors.StoreError
+        A root that cannot be written, or a store of a newer version.
+    """
+    settings = load_settings()
+    if recipe and recipe not in RECIPES:
+        raise SettingsError(f"--recipe {recipe}: expected one of {', '.join(RECIPES)}")
+    layout = open_store(Path(settings.run.root), create=True)
+    data = read_dataset(dataset, settings)
+    chosen, reason = _choose_recipe(data, recipe)
+    return Context(
+        settings=settings,
+        layout=layout,
+        dataset=data,
+        recipe=chosen,
+        recipes=_models_of(chosen),
+        reason=reason,
+        stages=resolve_stages(settings, data),
+        store=FeatureStore(layout.root),
+    )
+
+
+def read_dataset(name: str, settings: Settings) -> Dataset:
+    """Return the items of a dataset by its command-line name."""
+    if name in DEMO_SOURCES:
+        from pipeline.demo import make_demo
+
+        size = name.partition(":")[2] or "demo"
+        folder = Path(settings.run.demo_dir) / size
+        return replace(make_demo(folder, size=size, seed=settings.run.seed), name=name)
+    if name == "folder" or name.startswith("folder:"):
+        from pipeline.datasets.folder import read_folder
+
+        path = name.partition(":")[2] or settings.run.folder
+        if not path:
+            raise SettingsError(
+                "--dataset folder: no folder given; write --dataset folder:PATH, "
+                "or set [soundstage] folder in luigi.cfg"
+            )
+        folder = Path(path).resolve()
+        return replace(read_folder(folder, source=folder_source(folder)), name=folder_source(folder))
+    raise SettingsError(
+        f"unknown dataset {name!r}; expected demo, demo:micro, folder or folder:PATH"
+    )
+
+
+def folder_source(folder: Path) -> str:
+    """Return the source name of a folder: its own name and a digest of its place."""
+    kept = "".join(c if c.isalnum() and c.isascii() else "-" for c in folder.name).strip("-")
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:6]
+    return f"folder-{kept or 'root'}-{digest}"
+
+
+def resolve_stages(settings: Settings, dataset: Dataset) -> dict[str, ResolvedStage]:
+    """Return every stage but pose_embed, with the dataset's and the user's parameters.
+
+    What luigi.cfg sets wins over the dataset's preset, unless it says `auto`.
+    """
+    configs: dict[str, Any] = {}
+    for name, definition in STAGES.items():
+        if name == POSE_EMBED:
+            continue
+        chosen = {k: v for k, v in settings.stages[name].items() if v != "auto"}
+        configs[name] = definition.config(**{**dataset.preset.get(name, {}), **chosen})
+    return resolve(
+        configs, precision=settings.run.precision, weights_dir=settings.run.weights_dir or None
+    )
+
+
+def _choose_recipe(dataset: Dataset, recipe: str) -> tuple[str, str]:
+    if recipe:
+        return recipe, f"recipe {recipe}, as asked for"
+    if dataset.name in DEMO_SOURCES:
+        return "all", "recipe all: the demo has clips for both models"
+    from pipeline.datasets.recipes import default_recipe
+
+    return default_recipe(dataset)
+
+
+def _models_of(recipe: str) -> tuple[str, ...]:
+    if recipe == "all":
+        return ("tribert", "avvp")
+    return () if recipe == "features" else (recipe,)

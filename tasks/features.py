@@ -1,0 +1,182 @@
+"""Luigi tasks from files to shards: ingest, one task per (stage, source, shard), and their sum."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import luigi
+
+from pipeline.stages import STAGES, ResolvedStage
+from pipeline.work import ItemJob, provenance
+from storage.plan import PlanShard, read_plan
+from storage.shard_writer import write_shard
+from storage.staging import read_staged
+from tasks import cluster
+from tasks.context import POSE_EMBED, Context, load_context
+from tasks.ingest import ingest, is_ingested, media_refs
+from tasks.pending import pending, plan_shard
+from tasks.progress import announce, track
+from tasks.settings import worker_count
+
+
+class RunTask(luigi.Task):
+    """A task of one run: it knows the dataset and the recipe it works for."""
+
+    dataset = luigi.Parameter()
+    recipe = luigi.Parameter(default="")
+
+    @property
+    def context(self) -> Context:
+        """The run's facts, the same in every process."""
+        return load_context(str(self.dataset), str(self.recipe))
+
+
+class Ingest(RunTask):
+    """Import the dataset's files, plan their shards, write the dataset's view."""
+
+    def complete(self) -> bool:
+        """Whether every item has its fetch outcome and its place in the plan."""
+        return is_ingested(self.context)
+
+    def run(self) -> None:
+        """Import what is new or changed."""
+        counts = ingest(self.context)
+        if counts:
+            announce("import", ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items())))
+
+
+class StageShard(RunTask):
+    """One stage of one shard; its items go through Dask."""
+
+    stage = luigi.Parameter()
+    source = luigi.Parameter()
+    number = luigi.IntParameter()
+
+    @property
+    def plan(self) -> PlanShard:
+        """The items of the shard."""
+        return plan_shard(self.context, str(self.source), int(self.number))
+
+    def requires(self) -> list[StageShard]:
+        """Return the stages that this one is computed from, for the same shard."""
+        return [self.clone(StageShard, stage=name) for name in STAGES[str(self.stage)].inputs]
+
+    def complete(self) -> bool:
+        """Whether no item of the shard is missing, stale or to be tried again."""
+        if str(self.stage) == POSE_EMBED and not _pose_embed_ready(self.context):
+            return False
+        return not pending(self.context, str(self.stage), self.plan)
+
+    def run(self) -> None:
+        """Compute the pending items and publish them as a shard or as a supplement."""
+        compute_shard(self.context, str(self.stage), self.plan)
+
+
+class Features(RunTask):
+    """Every stage but pose_embed, for every shard of the dataset."""
+
+    def requires(self) -> Ingest:
+        """Return the import, which makes the plan."""
+        return self.clone(Ingest)
+
+    def shards(self) -> list[StageShard]:
+        """Return a task for each stage and shard, as far as the plan is known."""
+        context = self.context
+        return [
+            self.clone(StageShard, stage=stage, source=source, number=shard.number)
+            for source in context.sources
+            for shard in shards_with_items(context, source)
+            for stage in context.stages_of(source)
+        ]
+
+    def complete(self) -> bool:
+        """Whether the import and every shard are complete."""
+        return self.clone(Ingest).complete() and all(t.complete() for t in self.shards())
+
+    def run(self) -> Iterator[list[StageShard]]:
+        """Hand the shards to the scheduler: they are known only now."""
+        yield self.shards()
+
+
+def shards_with_items(context: Context, source: str) -> list[PlanShard]:
+    """Return the source's shards that hold an item of this dataset."""
+    mine = {entry.item.item_id for entry in context.items_of(source)}
+    return [s for s in read_plan(context.layout, source) if mine & set(s.item_ids)]
+
+
+def _pose_embed_ready(context: Context) -> bool:
+    try:
+        context.resolved(POSE_EMBED)
+    except LookupError:
+        return False
+    return True
+
+
+def compute_shard(context: Context, stage: str, shard: PlanShard) -> Counter[str]:
+    """Run a stage over the pending items of a shard and publish the result; count reasons.
+
+    What a killed run left finished in the staging folder is not computed again.
+    """
+    resolved = context.resolved(stage)
+    name = resolved.record.name
+    todo = pending(context, stage, shard)
+    jobs = [job for job in _jobs(context, resolved, shard, todo) if not _is_staged(job)]
+    title = f"{stage} {shard.source}/{shard.number}"
+    began = time.monotonic()
+    counts: Counter[str] = Counter()
+    counts["kept from a run before"] = len(todo) - len(jobs)
+    for outcome in track(cluster.run_outcomes(jobs, context.settings.run), title, len(jobs)):
+        counts[outcome.reason] += 1
+    write_shard(
+        context.layout,
+        resolved.record,
+        shard.source,
+        shard.number,
+        [item_id for item_id in shard.item_ids if item_id in todo],
+        supplement=_next_supplement(context, name, shard),
+        provenance=provenance(context.settings.run.device),
+    )
+    took_s = time.monotonic() - began
+    said = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()) if n)
+    announce(title, f"{said} in {took_s:.1f} s ({len(jobs) / max(took_s, 1e-9):.2f} items/s)")
+    return counts
+
+
+def _jobs(
+    context: Context, resolved: ResolvedStage, shard: PlanShard, todo: Iterable[str]
+) -> list[ItemJob]:
+    media = media_refs(context.layout, shard.source)
+    placed = replace(resolved, device=context.settings.run.device)
+    layout, name = context.layout, resolved.record.name
+    return [
+        ItemJob(
+            stage=placed,
+            media=media[item_id],
+            store_root=str(layout.root),
+            staged_path=str(layout.staged_item(name, shard.source, shard.number, item_id)),
+            timeout_s=context.settings.run.item_timeout_s,
+            alone=worker_count(context.settings.run) == 1,
+        )
+        for item_id in todo
+    ]
+
+
+def _is_staged(job: ItemJob) -> bool:
+    """Whether an earlier run finished the job on the same bytes."""
+    path = Path(job.staged_path)
+    if not path.exists():
+        return False
+    staged = read_staged(path)
+    return staged.outcome.ok and staged.media_sha256 == job.stage.input_sha256(job.media)
+
+
+def _next_supplement(context: Context, name: str, shard: PlanShard) -> int:
+    """Return 0 for a shard that is not there yet, else the number of its next supplement."""
+    number = 0
+    while context.layout.shard(name, shard.source, shard.number, number).exists():
+        number += 1
+    return number

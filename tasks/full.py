@@ -1,0 +1,102 @@
+"""FullPipeline: from a dataset's name to shards, models, figures and a report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import luigi
+
+from pipeline.datasets.base import DatasetError
+from storage.errors import StoreError
+from storage.views import write_source_view
+from tasks import cluster
+from tasks.context import POSE_EMBED, Context, load_context
+from tasks.coverage import check_coverage, coverage
+from tasks.features import Features
+from tasks.progress import announce
+from tasks.report_task import Report
+from tasks.settings import SettingsError
+from tasks.training import NEWER, ModelTask
+
+USER_ERRORS = (SettingsError, DatasetError, StoreError)
+USAGE_EXIT = 2
+
+
+class FullPipeline(ModelTask):
+    """One command from a dataset to trained, evaluated models and a report."""
+
+    dataset = luigi.Parameter(default="demo", description="demo, demo:micro, folder or folder:PATH")
+    recipe = luigi.Parameter(
+        default="", description="features, tribert, avvp or all; default: what suits the dataset"
+    )
+    snapshot = luigi.ChoiceParameter(
+        choices=["kept", "latest"],
+        default="kept",
+        description="latest: train on the items that are newer than a finished model, too",
+    )
+    dry_run = luigi.BoolParameter(
+        default=False, description="only say what would run", significant=False
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._finished = False
+        cluster.prepare()
+        context = _or_exit(lambda: load_context(str(self.dataset), str(self.recipe)))
+        if not getattr(FullPipeline, "_said", False):
+            FullPipeline._said = True
+            announce(context.dataset.name, context.reason)
+
+    def requires(self) -> list[luigi.Task]:
+        """Return the report, which needs all the rest; nothing for a dry run."""
+        if self.dry_run:
+            return []
+        return [self.clone(Features), self.clone(Report)]
+
+    def complete(self) -> bool:
+        """Whether this run has said its last words: it always has some."""
+        return self._finished
+
+    def run(self) -> None:
+        """Say what would run, or check what came out and say where it is."""
+        context = self.context
+        if self.dry_run:
+            from tasks.explain import explain, print_table
+
+            print_table(explain(context, latest=self.latest))
+        else:
+            publish_views(context)
+            rows = coverage(context)
+            good = sum(r.ok for r in rows)
+            announce("coverage", f"{good} of {len(rows)} items came through")
+            for model, count in NEWER.items():
+                announce(
+                    "model",
+                    f"{model} is kept; {count} item(s) are newer than its snapshot "
+                    "(--snapshot latest trains on them)",
+                )
+            announce("report", str(self.clone(Report).path()))
+            check_coverage(context, rows)
+        self._finished = True
+
+
+def publish_views(context: Context) -> None:
+    """Record which fingerprint of each stage a reader gets when it names the stage alone."""
+    for source in context.sources:
+        view = {s: context.stages[s].record.fingerprint for s in context.stages_of(source)}
+        if context.needs_pose_embed(source):
+            view[POSE_EMBED] = context.resolved(POSE_EMBED).record.fingerprint
+        write_source_view(context.layout, source, view)
+
+
+def _or_exit(work: Callable[[], Any]) -> Any:
+    """Return what `work` returns; a user's mistake ends the program with one clear line."""
+    try:
+        return work()
+    except USER_ERRORS as error:
+        print(f"soundstage: {error}", file=sys.stderr)
+        raise SystemExit(USAGE_EXIT) from None
+
+

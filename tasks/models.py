@@ -1,0 +1,149 @@
+"""The models of a run: their configurations, their jobs, and whether they are there.
+
+Flows in: presets (`model/<recipe>/config.py`), the dataset's own overrides, luigi.cfg. Flows
+out: `TrainJob`s and `EvaluateJob`s, by which the trainer and the evaluator know what to do.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from model.jobs import EvaluateJob, TrainJob
+from storage.models import ModelRecord, list_models, model_complete, read_model
+from tasks.context import DEMO_SOURCES, POSE_EMBED, Context, stages_needed, upstream_closure
+from tasks.settings import SettingsError
+from tasks.snapshots import Choice, choose
+
+POSE_MODEL = "stgcn"
+EVALUATIONS = {"tribert": "separation", "avvp": "parsing"}
+EVALUATION_VERSIONS = {"separation": 1, "parsing": 1}
+CONTROL = "label_permutation"
+
+
+def configuration(context: Context, recipe: str) -> dict[str, Any]:
+    """Return a recipe's configuration: preset, then the dataset's overrides, then luigi.cfg.
+
+    Raises
+    ------
+    SettingsError
+        An unknown preset.
+    """
+    module = importlib.import_module(f"model.{recipe}.config")
+    chosen = context.settings.models[recipe]
+    if chosen.preset not in module.presets:
+        raise SettingsError(
+            f"luigi.cfg: [{recipe}] preset = {chosen.preset!r}: "
+            f"expected one of {', '.join(sorted(module.presets))}"
+        )
+    values = module.presets[chosen.preset].as_json()
+    values = merged(values, context.dataset.preset.get(recipe, {}))
+    if chosen.max_steps:
+        values = merged(values, module.steps_override(chosen.max_steps))
+    return module.Config.from_json(values).as_json()
+
+
+def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested `values` with `overrides` on top."""
+    result = dict(values)
+    for key, value in overrides.items():
+        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+def stage_names(context: Context, recipe: str) -> dict[str, str]:
+    """Return stage -> `name-<fingerprint>` for what a model reads.
+
+    Raises
+    ------
+    LookupError
+        The recipe reads pose_embed and no ST-GCN is pinned yet.
+    """
+    needed = ("pose",) if recipe == POSE_MODEL else stages_needed(recipe)
+    return {name: context.resolved(name).record.name for name in needed}
+
+
+def draft_job(context: Context, recipe: str, *, permuted: bool = False) -> TrainJob:
+    """Return a recipe's training job, its snapshot not chosen yet."""
+    version = importlib.import_module(f"model.{recipe}.config").RECIPE_VERSION
+    values = configuration(context, recipe)
+    if permuted:
+        values[CONTROL] = True
+    chosen = context.settings.models[recipe]
+    return TrainJob(
+        recipe=recipe,
+        recipe_version=version,
+        configuration=values,
+        seed=chosen.seed,
+        stages=stage_names(context, recipe),
+        snapshot="",
+        dataset=context.name,
+        store_root=context.layout.root,
+        run_dir=context.layout.root,
+        device=context.settings.run.device,
+        loader_workers=chosen.loader_workers,
+    )
+
+
+def chosen_job(
+    context: Context, recipe: str, *, latest: bool, permuted: bool = False
+) -> tuple[TrainJob, Choice]:
+    """Return a recipe's training job with its snapshot, and how the snapshot was chosen."""
+    draft = draft_job(context, recipe, permuted=permuted)
+    served = "tribert" if recipe == POSE_MODEL else recipe
+    choice = choose(context, draft.record, served, latest=latest)
+    job = replace(draft, snapshot=choice.snapshot)
+    return replace(job, run_dir=context.layout.run(job.name)), choice
+
+
+def is_trained(context: Context, job: TrainJob) -> bool:
+    """Whether the job's model is published."""
+    return model_complete(context.layout, job.name)
+
+
+def evaluation_job(
+    context: Context, recipe: str, jobs: list[TrainJob], *, version: int
+) -> EvaluateJob:
+    """Return the evaluation of a recipe's model (and its control) on its snapshot's test items."""
+    what = EVALUATIONS[recipe]
+    extra = sorted(upstream_closure(set(stages_needed(recipe))) - {POSE_EMBED})
+    stages = {**{s: context.stages[s].record.name for s in extra}, **jobs[0].stages}
+    settings = {"pairs": context.settings.run.test_pairs} if what == "separation" else {}
+    job = EvaluateJob(
+        what=what,
+        version=version,
+        model=[j.name for j in jobs],
+        dataset=context.name,
+        snapshot=jobs[0].snapshot,
+        stages=stages,
+        configuration=settings,
+        store_root=context.layout.root,
+        out_dir=context.layout.root,
+        device=context.settings.run.device,
+    )
+    return replace(job, out_dir=context.layout.run(job.name))
+
+
+def published_records(context: Context, recipe: str) -> list[ModelRecord]:
+    """Return the records of the dataset's published models of a recipe."""
+    records = [
+        ModelRecord.from_json(read_model(context.layout, name)["record"])
+        for name in list_models(context.layout)
+    ]
+    return [r for r in records if r.recipe == recipe and r.dataset == context.name]
+
+
+def evaluation_version(what: str) -> int:
+    """Return the declared version of an evaluation's figures."""
+    return EVALUATION_VERSIONS[what]
+
+
+def wants_control(context: Context, recipe: str) -> bool:
+    """Whether the recipe's control (the same network on permuted labels) is trained too.
+
+    The demo does: its report shows that the figures come from the labels.
+    """
+    return recipe == "avvp" and context.dataset.name in DEMO_SOURCES

@@ -1,0 +1,165 @@
+"""Settings: luigi.cfg in, typed values out; an unknown section or key is an error.
+
+A stage's section carries its own name and the fields of its configuration dataclass
+(`pipeline.stages`); a model's section the fields of its preset.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from luigi.configuration import get_config
+
+LUIGI_SECTIONS = frozenset(
+    "core retcode worker scheduler resources logging task_history email smtp execution_summary "
+    "parameter_visibility batch_notifier DEFAULT".split()
+)
+MODEL_SECTIONS = ("stgcn", "tribert", "avvp")
+MODEL_KEYS = ("preset", "max_steps", "seed", "loader_workers")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message names section, key, value and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """The section [soundstage]: where the store is and how wide a run is."""
+
+    root: str = "store"
+    """Directory of the feature store; created when it does not exist."""
+    demo_dir: str = "demo"
+    """Directory that the built-in demo clips are made in."""
+    folder: str = ""
+    """The folder of videos that `--dataset folder` reads."""
+    import_mode: str = "copy"
+    """How local videos enter the store: copy, hardlink or symlink."""
+    weights_dir: str = ""
+    """Directory with pre-trained weight files; empty: none."""
+    precision: str = "auto"
+    """float32, bfloat16, or auto: bfloat16 for random weights, float32 for trained ones."""
+    seed: int = 0
+    """Seeds the split draw and the demo."""
+    workers: int = 0
+    """Dask worker processes; 0: one for each CPU core."""
+    dask_address: str = ""
+    """Address of a running Dask scheduler; empty: one LocalCluster for the run."""
+    item_timeout_s: float = 3600.0
+    """Longest time one item may take in one stage."""
+    device: str = "auto"
+    """Device of networks and training: auto, cpu or cuda."""
+    min_coverage: float = 0.5
+    """Smallest share of the items that must come through; below it the run fails."""
+    min_items: int = 1
+    """Fewest items that each class and each split must keep for a model to be trained."""
+    test_pairs: int = 24
+    """Mixtures in the separation test."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """The section of one model: its preset and the few values that runs usually change."""
+
+    preset: str = "tiny"
+    max_steps: int = 0
+    """Training steps; 0: the preset's own."""
+    seed: int = 0
+    loader_workers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything luigi.cfg says: run, stage parameters that were set, models."""
+
+    run: RunSettings
+    stages: Mapping[str, Mapping[str, Any]]
+    models: Mapping[str, ModelSettings]
+
+
+def load_settings() -> Settings:
+    """Return the settings of luigi.cfg, checked.
+
+    Raises
+    ------
+    SettingsError
+        An unknown section or key, or a value of the wrong type.
+    """
+    from pipeline.stages import STAGES
+
+    config = get_config()
+    known = {"soundstage": RunSettings, **{m: ModelSettings for m in MODEL_SECTIONS}}
+    known |= {name: definition.config for name, definition in STAGES.items()}
+    for section in config.sections():
+        if section not in known and section not in LUIGI_SECTIONS and not _is_luigi_task(section):
+            raise SettingsError(_unknown(f"section [{section}]", section, known))
+    values = {section: _section(section, cls) for section, cls in known.items()}
+    run = RunSettings(**values["soundstage"])
+    if run.import_mode not in ("copy", "hardlink", "symlink"):
+        raise SettingsError(
+            f"luigi.cfg: [soundstage] import_mode = {run.import_mode!r}: "
+            "expected copy, hardlink or symlink"
+        )
+    return Settings(
+        run=run,
+        stages={name: values[name] for name in STAGES},
+        models={name: ModelSettings(**values[name]) for name in MODEL_SECTIONS},
+    )
+
+
+def worker_count(run: RunSettings) -> int:
+    """Return the number of Dask worker processes that a run uses."""
+    return run.workers or len(os.sched_getaffinity(0))
+
+
+def _is_luigi_task(section: str) -> bool:
+    return section in ("FullPipeline",)
+
+
+def _section(section: str, cls: type) -> dict[str, Any]:
+    config = get_config()
+    if section not in config.sections():
+        return {}
+    hints = typing.get_type_hints(cls)
+    allowed = [field.name for field in fields(cls)]
+    values = {}
+    for key in config[section]:
+        if key in config.defaults():
+            continue
+        if key not in allowed:
+            raise SettingsError(_unknown(f"[{section}] {key}", key, allowed))
+        values[key] = _convert(section, key, str(config.get(section, key)), hints[key])
+    return values
+
+
+def _convert(section: str, key: str, text: str, hint: Any) -> Any:
+    """Return `text` as the field's type; an empty value is None where None is allowed."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        kinds = [k for k in typing.get_args(hint) if k is not type(None)]
+        if text.strip() == "":
+            return None
+        hint = kinds[0]
+    try:
+        if hint is bool:
+            return {"true": True, "false": False}[text.strip().lower()]
+        if hint in (int, float, str):
+            return hint(text.strip())
+        if hint is Path:
+            return Path(text.strip())
+    except (ValueError, KeyError):
+        name = "true or false" if hint is bool else hint.__name__
+        raise SettingsError(f"luigi.cfg: [{section}] {key} = {text!r}: expected {name}") from None
+    raise SettingsError(f"luigi.cfg: [{section}] {key}: cannot be set there")
+
+
+def _unknown(what: str, name: str, allowed: Iterable[str]) -> str:
+    allowed = sorted(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"luigi.cfg: unknown {what}; {hint}Known: {', '.join(allowed)}"

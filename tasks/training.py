@@ -1,0 +1,185 @@
+"""Luigi tasks from shards to models: ST-GCN, pose embeddings, TriBERT, AVVP, evaluation.
+
+Training and evaluation run in processes of their own, so that the scheduler stays light and a
+trainer may have loader workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import luigi
+
+from model.jobs import TrainJob
+from storage.models import evaluation_complete
+from tasks.child import run_module
+from tasks.context import POSE_EMBED, stages_needed
+from tasks.features import Features, RunTask, StageShard, shards_with_items
+from tasks.models import (
+    EVALUATIONS,
+    POSE_MODEL,
+    chosen_job,
+    evaluation_job,
+    evaluation_version,
+    is_trained,
+    wants_control,
+)
+from tasks.pins import pin_model, pinned_model
+from tasks.progress import announce
+from tasks.snapshots import check_enough, read_items
+
+
+class ModelTask(RunTask):
+    """A task about a model; `snapshot` is 'kept' or 'latest', `repin` retrains the ST-GCN."""
+
+    snapshot = luigi.Parameter(default="kept")
+    repin = luigi.BoolParameter(default=False)
+
+    @property
+    def latest(self) -> bool:
+        """Whether to train on the newest items."""
+        return str(self.snapshot) == "latest"
+
+    def train(self, job: TrainJob) -> None:
+        """Train a model in a process of its own.
+
+        Raises
+        ------
+        tasks.snapshots.TooFewItems
+            A class or a split has too few items.
+        tasks.child.ChildFailed
+            The trainer failed; its log says why.
+        """
+        check_enough(self.context, job.recipe, read_items(self.context, job))
+        job_file = job.to_json(job.run_dir / "job.json")
+        run_module("model.train.main", job_file, log=job.run_dir / "train.log")
+        announce("trained", job.name)
+
+
+_REPINNED: set[str] = set()
+"""Pins renewed by this process: --repin trains once a run."""
+
+
+class PoseModel(ModelTask):
+    """The ST-GCN that embeds the dataset's poses: trained once and pinned."""
+
+    def requires(self) -> Features:
+        """Return the shards, poses among them."""
+        return self.clone(Features)
+
+    def complete(self) -> bool:
+        """Whether an ST-GCN is pinned for these settings."""
+        if self.repin and str(self.dataset) not in _REPINNED:
+            return False
+        return pinned_model(self.context) is not None
+
+    def run(self) -> None:
+        """Train the ST-GCN, unless the model is there, and pin it."""
+        job, _ = chosen_job(self.context, POSE_MODEL, latest=bool(self.repin))
+        if not is_trained(self.context, job):
+            self.train(job)
+        pin_model(self.context, job.name)
+        _REPINNED.add(str(self.dataset))
+
+
+class PoseEmbeddings(ModelTask):
+    """pose_embed for every shard whose items a recipe reads it of."""
+
+    def requires(self) -> PoseModel:
+        """Return the ST-GCN."""
+        return self.clone(PoseModel)
+
+    def shards(self) -> list[StageShard]:
+        """Return a task for each shard."""
+        context = self.context
+        return [
+            self.clone(StageShard, stage=POSE_EMBED, source=source, number=shard.number)
+            for source in context.sources
+            if context.needs_pose_embed(source)
+            for shard in shards_with_items(context, source)
+        ]
+
+    def complete(self) -> bool:
+        """Whether the model is pinned and every shard complete."""
+        return self.clone(PoseModel).complete() and all(t.complete() for t in self.shards())
+
+    def run(self) -> Iterator[list[StageShard]]:
+        """Hand the shards to the scheduler: they are known only now."""
+        yield self.shards()
+
+
+class TrainModel(ModelTask):
+    """One trained model; `permuted` is AVVP's control, trained on permuted labels."""
+
+    model = luigi.Parameter()
+    permuted = luigi.BoolParameter(default=False)
+
+    def requires(self) -> RunTask:
+        """Return what makes the shards that the recipe reads."""
+        learned = POSE_EMBED in stages_needed(str(self.model))
+        return self.clone(PoseEmbeddings if learned else Features)
+
+    def job(self) -> TrainJob:
+        """Return the trainer's job, its snapshot chosen by what the store holds now."""
+        job, choice = chosen_job(
+            self.context, str(self.model), latest=self.latest, permuted=bool(self.permuted)
+        )
+        if choice.newer_items and not self.permuted:
+            note_newer(job.name, choice.newer_items)
+        return job
+
+    def complete(self) -> bool:
+        """Whether the shards are complete and the model is published."""
+        return self.requires().complete() and is_trained(self.context, self.job())
+
+    def run(self) -> None:
+        """Train, or go on with an unfinished run of the same fingerprint."""
+        self.train(self.job())
+
+
+class Evaluate(ModelTask):
+    """A model's figures on the test items of its snapshot."""
+
+    model = luigi.Parameter()
+
+    def requires(self) -> list[TrainModel]:
+        """Return the model and, where the dataset asks for it, its control."""
+        tasks = [self.clone(TrainModel)]
+        if wants_control(self.context, str(self.model)):
+            tasks.append(self.clone(TrainModel, permuted=True))
+        return tasks
+
+    def complete(self) -> bool:
+        """Whether the results are published."""
+        return all(t.complete() for t in self.requires()) and evaluation_complete(
+            self.context.layout, self.results()
+        )
+
+    def results(self) -> str:
+        """Return the name of the evaluation in the store."""
+        return self._job().name
+
+    def run(self) -> None:
+        """Evaluate in a process of its own."""
+        job = self._job()
+        job_file = job.to_json(job.out_dir / "job.json")
+        run_module("model.evaluate_main", job_file, log=job.out_dir / "evaluate.log")
+        announce("evaluated", job.name)
+
+    def _job(self):  # noqa: ANN202
+        recipe = str(self.model)
+        jobs = [task.job() for task in self.requires()]
+        return evaluation_job(
+            self.context, recipe, jobs, version=evaluation_version(EVALUATIONS[recipe])
+        )
+
+
+NEWER: dict[str, int] = {}
+"""Model -> usable items that its snapshot does not hold, as this run found them."""
+
+
+def note_newer(model: str, count: int) -> None:
+    """Remember for the run's last words that a kept model is older than some items."""
+    NEWER[model] = count
+
+
