@@ -1,12 +1,14 @@
 """Audio tokens: the mixture's spectrogram through a VGG-like network, one vector a mix.
 
 In: warped mixture magnitude. Out: its logarithm (also the U-Net's input) and the audio token
-(TriBERT section 3.2, audio representations; tribert.md section 3: not VGGish, trained from scratch).
+(TriBERT section 3.2, audio representations; not the published VGGish: tribert.md section 3).
 
 Legend: B mixes, Q frequency rows, F spectrogram frames, D width.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -42,10 +44,9 @@ class AudioTokens(nn.Module):
 
     def __init__(self, config: AudioConfig, width: int) -> None:
         super().__init__()
-        channels = (1, *config.widths)
         self.convs = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1)
-            for before, after in zip(channels, config.widths, strict=False)
+            for before, after in pairwise((1, *config.widths))
         )
         self.dense = nn.Linear(config.widths[-1] * POOLED_SIDE**2, width)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)

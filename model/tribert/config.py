@@ -63,8 +63,8 @@ class VisionConfig:
     objects: int = 2
     """class maps pooled from each picture"""
     norm_tokens: bool = True
-    sos: Literal["pictures", "tokens"] = "pictures"
-    """where the mean over the pictures is taken"""
+    sos: Literal["pictures", "features"] = "pictures"
+    """what is averaged over the pictures: they themselves, or their feature maps (cheaper)"""
     dropout: float = 0.2
 
 
@@ -213,7 +213,7 @@ def _read(cls: type, value: Mapping[str, Any], where: str) -> Any:
     read: dict[str, Any] = {}
     for name, given in value.items():
         hint = hints[name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             if not isinstance(given, Mapping):
                 raise ConfigError(f"{where}.{name}: expected a mapping, got {given!r}")
             read[name] = _read(hint, given, f"{where}.{name}")
@@ -263,7 +263,7 @@ def _tiny() -> Config:
         data=DataConfig(
             picture_px=64, spec_frames=64, spec_rows=64, mask="dominant", other_class=0.5
         ),
-        vision=VisionConfig(backbone="small", feature_width=128, sos="tokens"),
+        vision=VisionConfig(backbone="small", feature_width=128, sos="features"),
         pose=PoseConfig(),
         audio=AudioConfig(widths=(16, 32, 64, 64)),
         encoder=EncoderConfig(

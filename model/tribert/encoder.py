@@ -8,7 +8,6 @@ Legend: B videos, S steps (SOS first), P slots of a step, L = S x P tokens, D wi
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn import functional
 
@@ -16,31 +15,42 @@ from model.tribert.attention import CoBlock, SelfBlock, Streams, Widths
 from model.tribert.config import EncoderConfig
 
 
-class Encoder(nn.Module):
-    """`config.layers` times: one tri-modal co-attention, then one self-attention a stream."""
+class Layer(nn.Module):
+    """One tri-modal co-attention, then one self-attention in every stream."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        widths = Widths(config.vision_width, config.pose_width, config.audio_width)
-        inner = Widths(config.vision_ffn, config.pose_ffn, config.audio_ffn)
-        self.co_blocks = nn.ModuleList(
-            CoBlock(
-                widths,
-                inner,
-                config.co_width,
-                heads=config.co_heads,
-                keys=config.keys,
-                dropout=config.dropout,
-            )
-            for _ in range(config.layers)
+        widths, inner = _widths(config)
+        self.co_block = CoBlock(
+            widths,
+            inner,
+            config.co_width,
+            heads=config.co_heads,
+            keys=config.keys,
+            dropout=config.dropout,
         )
         self.self_blocks = nn.ModuleList(
-            nn.ModuleList(
-                SelfBlock(width, inner_width, heads=config.heads, dropout=config.dropout)
-                for width, inner_width in zip(widths, inner, strict=True)
-            )
-            for _ in range(config.layers)
+            SelfBlock(width, inner_width, heads=config.heads, dropout=config.dropout)
+            for width, inner_width in zip(widths, inner, strict=True)
         )
+
+    def forward(self, tokens: Streams, valid: Streams) -> Streams:
+        """Return tokens of the same shapes."""
+        joined = self.co_block(tokens, valid)
+        return Streams(
+            *(
+                block(x_BLD, valid_BL)
+                for block, x_BLD, valid_BL in zip(self.self_blocks, joined, valid, strict=True)
+            )
+        )
+
+
+class Encoder(nn.Module):
+    """`config.layers` layers."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
     def forward(self, tokens: Streams, valid: Streams) -> Streams:
         """Return refined tokens.
@@ -53,14 +63,8 @@ class Encoder(nn.Module):
             (B, L) bool of each stream, False where a token must not be attended to. Each row of
             each stream needs one True.
         """
-        for co_block, self_blocks in zip(self.co_blocks, self.self_blocks, strict=True):
-            tokens = co_block(tokens, valid)
-            tokens = Streams(
-                *(
-                    block(x_BLD, valid_BL)
-                    for block, x_BLD, valid_BL in zip(self_blocks, tokens, valid, strict=True)
-                )
-            )
+        for layer in self.layers:
+            tokens = layer(tokens, valid)
         return tokens
 
 
@@ -69,7 +73,7 @@ class SosPooler(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        widths = Widths(config.vision_width, config.pose_width, config.audio_width)
+        widths, _ = _widths(config)
         self.dense = nn.ModuleList(nn.Linear(width, config.co_width) for width in widths)
 
     def forward(self, steps: Streams) -> Streams:
@@ -80,3 +84,11 @@ class SosPooler(nn.Module):
                 for dense, x_BSPD in zip(self.dense, steps, strict=True)
             )
         )
+
+
+def _widths(config: EncoderConfig) -> tuple[Widths, Widths]:
+    """Return the streams' widths and their feed-forward widths."""
+    return (
+        Widths(config.vision_width, config.pose_width, config.audio_width),
+        Widths(config.vision_ffn, config.pose_ffn, config.audio_ffn),
+    )

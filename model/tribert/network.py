@@ -1,0 +1,168 @@
+"""The whole TriBERT: pictures, poses and a mixture in; class probabilities and masks out.
+
+In: a `Batch` (targets are not read). Out: `Outputs` (TriBERT figure 1; design section 7).
+
+Legend: B mixes, N videos of a mix, Z = B x N, T pictures, S = T + 1 steps with SOS first, P slots,
+L = S x P tokens, D width, C classes, K maps, O attention maps, Y X their places, Q F spectrogram.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model.tribert.attention import Streams, Widths
+from model.tribert.audio_tokens import AudioTokens, SpectrogramInput
+from model.tribert.batch import Batch
+from model.tribert.config import Config
+from model.tribert.encoder import Encoder, SosPooler
+from model.tribert.fusion import ChannelSoftmaxFusion, KeyFusion
+from model.tribert.heads import Heads
+from model.tribert.pose_tokens import PoseTokens, with_sos
+from model.tribert.unet import build_unet
+from model.tribert.vision import VisionOutput, VisionTokens
+
+TOKEN_ZERO_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What the network says of each of the N videos of B mixes.
+
+    Attributes
+    ----------
+    mask_logits_BNQF
+        One mask a video, before the sigmoid.
+    vision_BNC, pose_BNC, audio_BNC
+        Probability of each class, float32.
+    scores_BNSC
+        Class scores of the attention maps of every step (SOS first).
+    chosen_BNSO, maps_BNSOYX
+        Classes whose maps pooled the vision tokens, best first, and these maps.
+    vision_ZSPD, pose_ZSPD, audio_ZSPD
+        Outputs of the transformer (Z = B x N), for retrieval.
+    """
+
+    mask_logits_BNQF: torch.Tensor
+    vision_BNC: torch.Tensor
+    pose_BNC: torch.Tensor
+    audio_BNC: torch.Tensor
+    scores_BNSC: torch.Tensor
+    chosen_BNSO: torch.Tensor
+    maps_BNSOYX: torch.Tensor
+    vision_ZSPD: torch.Tensor
+    pose_ZSPD: torch.Tensor
+    audio_ZSPD: torch.Tensor
+
+    @property
+    def masks_BNQF(self) -> torch.Tensor:
+        """Return the masks, 0..1, float32."""
+        return self.mask_logits_BNQF.float().sigmoid()
+
+
+class TriBERT(nn.Module):
+    """Vision, pose and audio streams, their transformer, their heads and the attention U-Net."""
+
+    def __init__(self, config: Config, classes: int) -> None:
+        super().__init__()
+        encoder, separation = config.encoder, config.separation
+        widths = Widths(encoder.vision_width, encoder.pose_width, encoder.audio_width)
+        self.token_mask = encoder.token_mask
+        self.spectrogram = SpectrogramInput(config.audio)
+        self.vision = VisionTokens(config.vision, classes)
+        self.pose = PoseTokens(config.pose, encoder.pose_width)
+        self.audio = AudioTokens(config.audio, encoder.audio_width)
+        self.encoder = Encoder(encoder)
+        self.pooler = SosPooler(encoder)
+        self.heads = Heads(config.heads, widths, classes)
+        self.fusion = (
+            KeyFusion(encoder.co_width, separation.widths[-1])
+            if separation.fusion == "keys"
+            else ChannelSoftmaxFusion(separation.widths[-1], encoder.dropout)
+        )
+        self.unet = build_unet(separation)
+        self.map_weights = (
+            nn.Linear(3 * encoder.co_width, separation.mask_channels)
+            if separation.mask_channels > 1
+            else None
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Return masks and probabilities of every video of every mix."""
+        mixes, videos = batch.labels_BNC.shape[:2]
+        log_B1QF = self.spectrogram(batch.mix_B1QF)
+        seen = self.vision(batch.frames_BNTHWC.flatten(0, 1))
+        pose_ZSPD, valid_ZSP = self._pose_tokens(batch)
+        vision_ZSPD = self._hide_tokens(seen.tokens_BSOD)
+        audio_ZD = self.audio(log_B1QF).repeat_interleave(videos, dim=0)
+        audio_ZSPD = audio_ZD[:, None, None].expand(-1, *valid_ZSP.shape[1:], -1)
+        all_valid = torch.ones(vision_ZSPD.shape[:3], dtype=torch.bool, device=valid_ZSP.device)
+        valid = Streams(all_valid, valid_ZSP, torch.ones_like(valid_ZSP))
+        steps = self._encode(Streams(vision_ZSPD, self._hide_tokens(pose_ZSPD), audio_ZSPD), valid)
+        classes = self.heads(steps, valid)
+        logits_Z1QF = self._separate(log_B1QF, videos, self.pooler(steps), valid)
+        return _outputs(seen, steps, classes, logits_Z1QF[:, 0], (mixes, videos))
+
+    def _pose_tokens(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pose tokens (Z, S, P, D) and which of them are valid (Z, S, P)."""
+        pose, box, valid_ZSP = with_sos(
+            batch.pose_BNTPKV.flatten(0, 1).float(),
+            batch.box_BNTP5.flatten(0, 1).float(),
+            batch.present_BNTP.flatten(0, 1),
+        )
+        return self.pose(pose, box), valid_ZSP
+
+    def _hide_tokens(self, tokens_ZSPD: torch.Tensor) -> torch.Tensor:
+        """Return tokens, some of the real steps' set to zero while training."""
+        if not self.training or self.token_mask == 0:
+            return tokens_ZSPD
+        draw_ZSP1 = torch.rand(tokens_ZSPD.shape[:3], device=tokens_ZSPD.device)[..., None]
+        keep_ZSP1 = draw_ZSP1 >= self.token_mask * TOKEN_ZERO_SHARE
+        keep_ZSP1[:, 0] = True
+        return tokens_ZSPD * keep_ZSP1
+
+    def _encode(self, steps: Streams, valid: Streams) -> Streams:
+        """Return refined tokens (Z, S, P, D): steps and slots are one sequence inside."""
+        flat = self.encoder(
+            Streams(*(x.flatten(1, 2) for x in steps)), Streams(*(v.flatten(1, 2) for v in valid))
+        )
+        return Streams(
+            *(x.unflatten(1, before.shape[1:3]) for x, before in zip(flat, steps, strict=True))
+        )
+
+    def _separate(
+        self, log_B1QF: torch.Tensor, videos: int, pooled: Streams, valid: Streams
+    ) -> torch.Tensor:
+        """Return mask logits (Z, 1, Q, F); the way down runs once a mix."""
+        encoded = self.unet.encode(log_B1QF).repeat(videos)
+        sos_valid = Streams(*(valid_ZSP[:, 0] for valid_ZSP in valid))
+        fused = self.fusion(encoded.bottleneck_BEQF, pooled, sos_valid)
+        maps_ZKQF = self.unet.decode(encoded._replace(bottleneck_BEQF=fused))
+        if self.map_weights is None:
+            return maps_ZKQF
+        weights_ZK = self.map_weights(torch.cat(pooled, dim=2).mean(1))
+        return (maps_ZKQF * weights_ZK[..., None, None]).sum(1, keepdim=True)
+
+
+def _outputs(
+    seen: VisionOutput,
+    steps: Streams,
+    classes: Streams,
+    logits_ZQF: torch.Tensor,
+    batch_shape: tuple[int, int],
+) -> Outputs:
+    return Outputs(
+        mask_logits_BNQF=logits_ZQF.unflatten(0, batch_shape),
+        vision_BNC=classes.vision.unflatten(0, batch_shape),
+        pose_BNC=classes.pose.unflatten(0, batch_shape),
+        audio_BNC=classes.audio.unflatten(0, batch_shape),
+        scores_BNSC=seen.scores_BSC.unflatten(0, batch_shape),
+        chosen_BNSO=seen.chosen_BSO.unflatten(0, batch_shape),
+        maps_BNSOYX=seen.maps_BSOYX.unflatten(0, batch_shape),
+        vision_ZSPD=steps.vision,
+        pose_ZSPD=steps.pose,
+        audio_ZSPD=steps.audio,
+    )

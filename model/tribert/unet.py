@@ -1,0 +1,150 @@
+"""Attention U-Nets: the mixture's log spectrogram to maps of the same size.
+
+In: log spectrogram (to `encode`), and the bottleneck as a fusion returns it (to `decode`). Out:
+K maps of the input's size. `encode` runs once a mix, `decode` once a video: nothing before the
+bottleneck depends on the video (TriBERT section 3.2.1; tribert.md section 5).
+
+Legend: B batch, Q F rows and columns, E bottleneck width, K maps, W a level's width.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from model.tribert.config import SeparationConfig
+
+
+class Encoded(NamedTuple):
+    """What the way down leaves: skips from fine to coarse, and the bottleneck (B, E, Q, F)."""
+
+    skips: tuple[torch.Tensor, ...]
+    bottleneck_BEQF: torch.Tensor
+
+    def repeat(self, times: int) -> Encoded:
+        """Return each mix `times` times, copies next to each other."""
+        return Encoded(
+            tuple(skip.repeat_interleave(times, dim=0) for skip in self.skips),
+            self.bottleneck_BEQF.repeat_interleave(times, dim=0),
+        )
+
+
+class AttentionGate(nn.Module):
+    """Additive soft attention: scales a skip by a map in 0..1 that the decoder's feature decides.
+
+    The gate is the already up-sampled decoder feature, at the skip's resolution.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = max(width // 2, 1)
+        self.from_gate = nn.Sequential(nn.Conv2d(width, inner, 1), nn.BatchNorm2d(inner))
+        self.from_skip = nn.Sequential(nn.Conv2d(width, inner, 1), nn.BatchNorm2d(inner))
+        self.to_map = nn.Sequential(nn.Conv2d(inner, 1, 1), nn.BatchNorm2d(1))
+
+    def forward(self, gate_BWQF: torch.Tensor, skip_BWQF: torch.Tensor) -> torch.Tensor:
+        """Return the scaled skip (B, W, Q, F)."""
+        joined = functional.relu(self.from_gate(gate_BWQF) + self.from_skip(skip_BWQF))
+        return skip_BWQF * self.to_map(joined).sigmoid()
+
+
+class StridedUNet(nn.Module):
+    """n 4x4 stride-2 convolutions and n 4x4 stride-2 de-convolutions, gates on all skips (paper).
+
+    Norms and activations stand where Sound-of-Pixels has them: none after the first convolution,
+    no norm at the bottleneck, leaky ReLU 0.2 on the way down and ReLU on the way up.
+    """
+
+    def __init__(self, widths: tuple[int, ...], maps: int) -> None:
+        super().__init__()
+        last = len(widths) - 1
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=level in (0, last)),
+                nn.Identity() if level in (0, last) else nn.BatchNorm2d(after),
+            )
+            for level, (before, after) in enumerate(pairwise((1, *widths)))
+        )
+        finer = widths[-2::-1]
+        coarser = (widths[-1], *(2 * width for width in finer))
+        self.up = nn.ModuleList(
+            nn.Sequential(
+                nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+            )
+            for before, after in zip(coarser, finer, strict=False)
+        )
+        self.gates = nn.ModuleList(AttentionGate(width) for width in finer)
+        self.out = nn.ConvTranspose2d(coarser[-1], maps, 4, stride=2, padding=1)
+
+    def encode(self, log_B1QF: torch.Tensor) -> Encoded:
+        """Return the skips and the bottleneck, 2^n times smaller than the input."""
+        features = [self.down[0](log_B1QF)]
+        for down in list(self.down)[1:]:
+            features.append(down(functional.leaky_relu(features[-1], 0.2)))
+        return Encoded(tuple(features[:-1]), features[-1])
+
+    def decode(self, encoded: Encoded) -> torch.Tensor:
+        """Return (B, K, Q, F)."""
+        x = encoded.bottleneck_BEQF
+        for up, gate, skip in zip(self.up, self.gates, reversed(encoded.skips), strict=True):
+            raised = up(functional.relu(x))
+            x = torch.cat((gate(raised, skip), raised), dim=1)
+        return self.out(functional.relu(x))
+
+
+def double_conv(before: int, after: int) -> nn.Sequential:
+    """Return two 3x3 convolutions without bias, each with batch norm and ReLU."""
+    layers: list[nn.Module] = []
+    for source in (before, after):
+        layers += [nn.Conv2d(source, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class DoubleUNet(nn.Module):
+    """Pairs of 3x3 convolutions, max pooling, 2x2 de-convolutions, gates on all skips (released).
+
+    The last width is the bottleneck's.
+    """
+
+    def __init__(self, widths: tuple[int, ...], maps: int) -> None:
+        super().__init__()
+        finer = widths[-2::-1]
+        self.down = nn.ModuleList(
+            double_conv(before, after) for before, after in pairwise((1, *widths))
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 2, stride=2)
+            for before, after in pairwise(widths[::-1])
+        )
+        self.gates = nn.ModuleList(AttentionGate(width) for width in finer)
+        self.merge = nn.ModuleList(double_conv(2 * width, width) for width in finer)
+        self.out = nn.Conv2d(widths[0], maps, 1)
+
+    def encode(self, log_B1QF: torch.Tensor) -> Encoded:
+        """Return the skips and the bottleneck, 2^(n-1) times smaller than the input."""
+        features = [self.down[0](log_B1QF)]
+        for down in list(self.down)[1:]:
+            features.append(down(functional.max_pool2d(features[-1], 2)))
+        return Encoded(tuple(features[:-1]), features[-1])
+
+    def decode(self, encoded: Encoded) -> torch.Tensor:
+        """Return (B, K, Q, F)."""
+        x = encoded.bottleneck_BEQF
+        for up, gate, merge, skip in zip(
+            self.up, self.gates, self.merge, reversed(encoded.skips), strict=True
+        ):
+            raised = up(x)
+            x = merge(torch.cat((gate(raised, skip), raised), dim=1))
+        return self.out(x)
+
+
+def build_unet(config: SeparationConfig) -> StridedUNet | DoubleUNet:
+    """Return the U-Net that the configuration names."""
+    kind = StridedUNet if config.unet == "strided" else DoubleUNet
+    return kind(config.widths, config.mask_channels)
