@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +145,9 @@ def _start(run_dir: Path, workers: int) -> tuple[str, int]:
     if not address:
         process.kill()
         tail = (run_dir / "cluster.log").read_text()[-2000:]
-        raise SettingsError(f"the Dask cluster did not start within {START_TIMEOUT_S:.0f} s:\n{tail}")
+        raise SettingsError(
+            f"the Dask cluster did not start within {START_TIMEOUT_S:.0f} s:\n{tail}"
+        )
     return address, process.pid
 
 
@@ -157,8 +159,6 @@ def stop() -> None:
     note = Path(known) / "cluster.json"
     if note.exists():
         pid = json.loads(note.read_text())["pid"]
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
         note.unlink()

@@ -82,9 +82,7 @@ class Context:
     def _recipes_of(self, source: str) -> tuple[str, ...]:
         if not self.recipes:
             return ("features",)
-        return tuple(
-            r for r in self.recipes if any(serves(i, r) for i in self.items_of(source))
-        )
+        return tuple(r for r in self.recipes if any(serves(i, r) for i in self.items_of(source)))
 
     def resolved(self, stage: str) -> ResolvedStage:
         """Return a stage with its fingerprint; pose_embed through the pinned ST-GCN.
@@ -189,7 +187,9 @@ def read_dataset(name: str, settings: Settings) -> Dataset:
                 "or set [soundstage] folder in luigi.cfg"
             )
         folder = Path(path).resolve()
-        return replace(read_folder(folder, source=folder_source(folder)), name=folder_source(folder))
+        return replace(
+            read_folder(folder, source=folder_source(folder)), name=folder_source(folder)
+        )
     raise SettingsError(
         f"unknown dataset {name!r}; expected demo, demo:micro, folder or folder:PATH"
     )

@@ -175,7 +175,9 @@ def _model_differences(context: Context, draft: ModelRecord) -> tuple[str, ...]:
     if not known:
         return ()
     found = min((tuple(old.differences(draft)) for old in known), key=len)
-    return tuple(d for d in found if not d.startswith("snapshot:")) or ("snapshot: labels, splits or items changed",)
+    return tuple(d for d in found if not d.startswith("snapshot:")) or (
+        "snapshot: labels, splits or items changed",
+    )
 
 
 def print_table(rows: Sequence[Row]) -> None:

@@ -98,5 +98,3 @@ def _or_exit(work: Callable[[], Any]) -> Any:
     except USER_ERRORS as error:
         print(f"soundstage: {error}", file=sys.stderr)
         raise SystemExit(USAGE_EXIT) from None
-
-

@@ -18,8 +18,21 @@ from typing import Any
 from luigi.configuration import get_config
 
 LUIGI_SECTIONS = frozenset(
-    "core retcode worker scheduler resources logging task_history email smtp execution_summary "
-    "parameter_visibility batch_notifier DEFAULT".split()
+    [
+        "core",
+        "retcode",
+        "worker",
+        "scheduler",
+        "resources",
+        "logging",
+        "task_history",
+        "email",
+        "smtp",
+        "execution_summary",
+        "parameter_visibility",
+        "batch_notifier",
+        "DEFAULT",
+    ]
 )
 MODEL_SECTIONS = ("stgcn", "tribert", "avvp")
 MODEL_KEYS = ("preset", "max_steps", "seed", "loader_workers")
@@ -94,7 +107,7 @@ def load_settings() -> Settings:
     from pipeline.stages import STAGES
 
     config = get_config()
-    known = {"soundstage": RunSettings, **{m: ModelSettings for m in MODEL_SECTIONS}}
+    known = {"soundstage": RunSettings, **dict.fromkeys(MODEL_SECTIONS, ModelSettings)}
     known |= {name: definition.config for name, definition in STAGES.items()}
     for section in config.sections():
         if section not in known and section not in LUIGI_SECTIONS and not _is_luigi_task(section):

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 from model.jobs import TrainJob
 from storage import DatasetItem
 from storage.errors import StageNotFound
-from storage.models import ModelRecord, list_models, read_model, read_snapshot, snapshot_digest, write_snapshot
+from storage.models import (
+    ModelRecord,
+    list_models,
+    read_model,
+    read_snapshot,
+    snapshot_digest,
+    write_snapshot,
+)
 from tasks.context import Context, serves
 from tasks.splits import items_with_splits
 

@@ -20,7 +20,5 @@ def items_with_splits(context: Context) -> list[DatasetItem]:
     drawn = {i.item_id: i.split for i in read_dataset_view(context.layout, context.name)}
     known = [i if i.split else replace(i, split=drawn.get(i.item_id, "")) for i in items]
     labelled = [i for i in known if i.labels]
-    split = {
-        i.item_id: i.split for i in draw_splits(labelled, seed=context.settings.run.seed)
-    }
+    split = {i.item_id: i.split for i in draw_splits(labelled, seed=context.settings.run.seed)}
     return [replace(i, split=split.get(i.item_id, i.split)) for i in known]

@@ -166,7 +166,7 @@ class Evaluate(ModelTask):
         run_module("model.evaluate_main", job_file, log=job.out_dir / "evaluate.log")
         announce("evaluated", job.name)
 
-    def _job(self):  # noqa: ANN202
+    def _job(self):
         recipe = str(self.model)
         jobs = [task.job() for task in self.requires()]
         return evaluation_job(
@@ -181,5 +181,3 @@ NEWER: dict[str, int] = {}
 def note_newer(model: str, count: int) -> None:
     """Remember for the run's last words that a kept model is older than some items."""
     NEWER[model] = count
-
-
