@@ -1,4 +1,4 @@
-"""What a run is about: settings, dataset, recipes, the stages each source needs, their fingerprints.
+"""What a run is about: settings, dataset, recipes, and the stages that each source needs.
 
 Flows in: the names given on the command line. Flows out: one `Context`, the same in every
 process that is given the same names and the same luigi.cfg. Nothing is computed here.
@@ -187,9 +187,8 @@ def read_dataset(name: str, settings: Settings) -> Dataset:
                 "or set [soundstage] folder in luigi.cfg"
             )
         folder = Path(path).resolve()
-        return replace(
-            read_folder(folder, source=folder_source(folder)), name=folder_source(folder)
-        )
+        source = folder_source(folder)
+        return replace(read_folder(folder, source=source), name=source)
     raise SettingsError(
         f"unknown dataset {name!r}; expected demo, demo:micro, folder or folder:PATH"
     )

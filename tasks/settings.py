@@ -18,21 +18,21 @@ from typing import Any
 from luigi.configuration import get_config
 
 LUIGI_SECTIONS = frozenset(
-    [
-        "core",
-        "retcode",
-        "worker",
-        "scheduler",
-        "resources",
-        "logging",
-        "task_history",
-        "email",
-        "smtp",
-        "execution_summary",
-        "parameter_visibility",
-        "batch_notifier",
+    {
         "DEFAULT",
-    ]
+        "batch_notifier",
+        "core",
+        "email",
+        "execution_summary",
+        "logging",
+        "parameter_visibility",
+        "resources",
+        "retcode",
+        "scheduler",
+        "smtp",
+        "task_history",
+        "worker",
+    }
 )
 MODEL_SECTIONS = ("stgcn", "tribert", "avvp")
 MODEL_KEYS = ("preset", "max_steps", "seed", "loader_workers")

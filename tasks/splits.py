@@ -1,4 +1,4 @@
-"""Which split each item of a dataset is in: the list's own, else the one drawn before, else drawn now."""
+"""Which split an item is in: the list's own, else the one drawn before, else drawn now."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import luigi
 
-from model.jobs import TrainJob
+from model.jobs import EvaluateJob, TrainJob
 from storage.models import evaluation_complete
 from tasks.child import run_module
 from tasks.context import POSE_EMBED, stages_needed
@@ -166,7 +166,7 @@ class Evaluate(ModelTask):
         run_module("model.evaluate_main", job_file, log=job.out_dir / "evaluate.log")
         announce("evaluated", job.name)
 
-    def _job(self):
+    def _job(self) -> EvaluateJob:
         recipe = str(self.model)
         jobs = [task.job() for task in self.requires()]
         return evaluation_job(
