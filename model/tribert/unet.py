@@ -140,7 +140,7 @@ class DoubleUNet(nn.Module):
             self.up, self.gates, self.merge, reversed(encoded.skips), strict=True
         ):
             raised = up(x)
-            x = merge(torch.cat((gate(raised, skip), raised), dim=1))
+            x = merge(torch.cat((raised, gate(raised, skip)), dim=1))
         return self.out(x)
 
 
