@@ -35,3 +35,11 @@ class StoreTooNew(StoreError):
 
 class StoreNotWritable(StoreError, PermissionError):
     """The store's root cannot be written."""
+
+
+class StoreNotFound(StoreError, FileNotFoundError):
+    """No store at this root."""
+
+
+class StoreDamaged(StoreError):
+    """Files of the store contradict each other; a person has to look."""

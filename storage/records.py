@@ -5,6 +5,7 @@ Plain frozen values; nothing here touches a file.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class ItemId:
         match = _WINDOW.fullmatch(self.window)
         if match is None or (match[1] and int(match[1]) >= int(match[2])):
             raise InvalidRecord(
-                f"window {self.window!r}: expected 'whole' or '<start_ms>-<end_ms>' with start < end"
+                f"window {self.window!r}: expected 'whole' or '<start_ms>-<end_ms>', "
+                "start below end"
             )
         if not _SOURCE.fullmatch(self.source):
             raise InvalidRecord(f"source {self.source!r}: expected letters, digits, '_', '-', '.'")
@@ -193,11 +195,11 @@ class ArraySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSchema:
-    """The arrays of a stage, all with the same rows. The first is the one `read().values` returns."""
+    """The arrays of a stage, all with the same rows. The first is `read().values`."""
 
     arrays: tuple[ArraySpec, ...]
     anchor: str = "instant"
-    """What a row's time marks: 'instant', 'start' or 'centre' of the stretch that the row covers."""
+    """What a row's time marks: 'instant', or 'start' or 'centre' of what the row covers."""
 
     def __getitem__(self, name: str) -> ArraySpec:
         for spec in self.arrays:
@@ -216,6 +218,27 @@ class TimeBase:
     def times_s(self, start: int, stop: int) -> np.ndarray:
         """Return the times of rows start..stop-1, float64 seconds, shape (stop - start,)."""
         return self.t0_s + np.arange(start, stop, dtype=np.float64) * self.hop_s
+
+    def rows_between(
+        self, start_s: float | None, end_s: float | None, length: int
+    ) -> tuple[int, int]:
+        """Return (start, stop) of the rows of `length` with start_s <= time < end_s.
+
+        None leaves a side open. Times within a millionth of a hop count as equal, so that
+        3 * 0.1 s finds row 3. Without a hop (one row an item) every row is at t0.
+        """
+        if self.hop_s <= 0:
+            inside = (start_s is None or self.t0_s >= start_s) and (
+                end_s is None or self.t0_s < end_s
+            )
+            return (0, length) if inside else (0, 0)
+        start = 0 if start_s is None else self._first_row_from(start_s, length)
+        stop = length if end_s is None else self._first_row_from(end_s, length)
+        return start, max(start, stop)
+
+    def _first_row_from(self, time_s: float, length: int) -> int:
+        row = (time_s - self.t0_s) / self.hop_s
+        return math.ceil(min(max(row - 1e-6, 0.0), float(length)))
 
 
 Block = Mapping[str, "np.ndarray | Sequence[bytes]"]
