@@ -33,6 +33,7 @@ from model.train.parent import die_with_parent
 from model.train.parts import TrainParts
 from model.train.resume import Checkpoints, newest_checkpoint, seed_everything
 from model.train.sampler import BatchPlan, in_order
+from storage.atomic import sweep_temp
 
 EXPECTED_WARNINGS = (
     r"The '\w+_dataloader' does not have many workers",  # workers are the user's choice
@@ -101,16 +102,11 @@ def fit(
     where = Device.parse(device)
     folder = run_dir / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
+    sweep_temp(folder, older_than_s=0)
     resumed = newest_checkpoint(folder)
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    seed_everything(seed, rank=rank)
+    seed_everything(seed, rank=_rank())
     finite = FiniteLoss(folder, every_steps=_every_steps(parts))
-    history = History(
-        run_dir / HISTORY,
-        every_steps=_every_steps(parts),
-        max_steps=parts.max_steps,
-        steps_per_epoch=parts.steps_per_epoch,
-    )
+    history = _history(parts, run_dir)
     checkpoints = Checkpoints(
         folder,
         parts,
@@ -120,8 +116,10 @@ def fit(
         check=finite.check,
     )
     start = resumed[1] if resumed else 0
-    if start < parts.max_steps:
-        plan = _plan(parts, seed=seed, start=start, rank=rank, processes=where.processes)
+    if resumed and start >= parts.max_steps:
+        _restore_finished(parts.module, resumed[0], [history, checkpoints])
+    else:
+        plan = _plan(parts, seed=seed, start=start, processes=where.processes)
         with _quiet():
             trainer = _trainer(parts, run_dir, where, [finite, history, checkpoints, *callbacks])
             trainer.fit(
@@ -131,12 +129,9 @@ def fit(
                 ckpt_path=resumed[0] if resumed else None,
                 weights_only=True,
             )
-    elif resumed:
-        _restore_finished(parts.module, resumed[0], [history, checkpoints])
     if checkpoints.best_path is not None:
-        parts.module.load_state_dict(
-            torch.load(checkpoints.best_path, weights_only=True, map_location="cpu")
-        )
+        best = torch.load(checkpoints.best_path, weights_only=True, map_location="cpu")
+        parts.module.load_state_dict(best)
     return FitResult(
         history=read_history(run_dir / HISTORY),
         steps=parts.max_steps,
@@ -184,7 +179,21 @@ def _every_steps(parts: TrainParts) -> int:
     return max(1, min(50, parts.max_steps // 100))
 
 
-def _plan(parts: TrainParts, *, seed: int, start: int, rank: int, processes: int) -> BatchPlan:
+def _rank() -> int:
+    """This process's number among those of the run; Lightning starts the others with it."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def _history(parts: TrainParts, run_dir: Path) -> History:
+    return History(
+        run_dir / HISTORY,
+        every_steps=_every_steps(parts),
+        max_steps=parts.max_steps,
+        steps_per_epoch=parts.steps_per_epoch,
+    )
+
+
+def _plan(parts: TrainParts, *, seed: int, start: int, processes: int) -> BatchPlan:
     return BatchPlan(
         items=len(parts.train),
         batch_size=parts.batch_size,
@@ -192,7 +201,7 @@ def _plan(parts: TrainParts, *, seed: int, start: int, rank: int, processes: int
         seed=seed,
         start=start,
         drop_last=parts.drop_last,
-        rank=rank,
+        rank=_rank(),
         world_size=processes,
     )
 

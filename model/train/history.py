@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from storage.atomic import replace_file
 
 HISTORY = "history.jsonl"
 log = logging.getLogger(__name__)
@@ -108,9 +109,12 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replace the history file by these rows."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    temporary.replace(path)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+
+    def write(private: Path) -> None:
+        private.write_text(text)
+
+    replace_file(path, write)
 
 
 def progress(run_dir: Path) -> tuple[int, int] | None:

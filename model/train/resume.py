@@ -6,7 +6,6 @@ what is best so far), replaced atomically, and one file with the best weights.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -20,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from model.train.errors import RunMismatch, TrainingDiverged
 from model.train.parts import TrainParts
+from storage.atomic import replace_file
 
 _STEP_FILE = re.compile(r"step-(\d{9})\.ckpt")
 SIGTERM_EXIT_CODE = 143
@@ -159,16 +159,18 @@ class Checkpoints(Callback):
                 if trainer.is_global_zero:
                     weights = pl_module.state_dict()
                     path = self.folder / f"best-{self.best_step:09d}.pt"
-                    _write_atomically(path, lambda temporary: torch.save(weights, temporary))
+                    replace_file(path, lambda private: torch.save(weights, private))
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint of the current step, then remove what it replaces."""
         self.check(trainer)
         path = self.folder / f"step-{trainer.global_step:09d}.ckpt"
-        _write_atomically(path, trainer.save_checkpoint, publish=trainer.is_global_zero)
         if trainer.is_global_zero:
+            replace_file(path, trainer.save_checkpoint)
             self._remove_older(path)
+        else:
+            trainer.save_checkpoint(path)  # takes part in the exchange, writes nothing
         self._saved_at = time.monotonic()
 
     def _monitored(self, trainer: Trainer) -> float:
@@ -188,17 +190,6 @@ class Checkpoints(Callback):
         for path in [*self.folder.glob("step-*.ckpt"), *self.folder.glob("best-*.pt")]:
             if path not in keep:
                 path.unlink(missing_ok=True)
-
-
-def _write_atomically(path: Path, write: Callable[[Path], None], *, publish: bool = True) -> None:
-    """Let `write` fill a private file, then give it the final name in one step."""
-    temporary = path.with_name(f".{path.name}.partial")
-    write(temporary)
-    if publish:
-        descriptor = os.open(temporary, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        temporary.replace(path)
 
 
 def _all_processes(state: dict[str, Any]) -> list[dict[str, Any]]:
