@@ -51,13 +51,17 @@ def bss_eval(references_NS: np.ndarray, estimates_NS: np.ndarray) -> Scores:
     """
     with warnings.catch_warnings():
         # mir_eval 0.8 announces the module's removal; the dependency is pinned below 0.9
-        warnings.filterwarnings("ignore", message=r"mir_eval\.separation\.bss_eval_sources", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message=r"mir_eval\.separation\.bss_eval_sources", category=FutureWarning
+        )
         sdr, sir, sar, _ = bss_eval_sources(
             np.asarray(references_NS, dtype=np.float64),
             np.asarray(estimates_NS, dtype=np.float64),
             compute_permutation=False,
         )
-    return Scores(sdr=tuple(map(float, sdr)), sir=tuple(map(float, sir)), sar=tuple(map(float, sar)))
+    return Scores(
+        sdr=tuple(map(float, sdr)), sir=tuple(map(float, sir)), sar=tuple(map(float, sar))
+    )
 
 
 def score(

@@ -1,0 +1,198 @@
+"""What of a snapshot's items can be mixed: lengths and times of their rows, none of their values.
+
+In: a feature store, the stages of a job, items. Out: `Clip`s, and for every other item the reason
+why it is left out. Nothing here replaces what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from model.tribert.config import DataConfig
+from model.tribert.crops import CentreRange, centre_range
+from model.tribert.errors import SeparationError
+from model.tribert.spectrogram import SpectrogramConfig
+from storage.fingerprint import StageRecord
+from storage.records import DatasetItem, Outcome, TimeBase
+from storage.store import FeatureStore
+
+SAMPLED = ("frames", "stft", "pose", "pose_embed")
+"""Stages that a training sample is made of; evaluation reads the sound, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """The rows that one stage has for one clip."""
+
+    rows: int
+    base: TimeBase
+
+    def nearest(self, times_s: Sequence[float] | np.ndarray) -> list[int]:
+        """Return for each time the row nearest to it, the first or last one beyond the ends."""
+        position = (np.asarray(times_s) - self.base.t0_s) / self.base.hop_s
+        return [int(row) for row in np.clip(np.rint(position), 0, self.rows - 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """One video that can be mixed."""
+
+    item_id: str
+    labels: tuple[str, ...]
+    centres: CentreRange
+    """Rows of the frames stage that a sample may be centred on."""
+    tracks: Mapping[str, Track]
+    """By the stage's plain name."""
+
+    def time_s(self, picture: int) -> float:
+        """Return when picture row `picture` was taken."""
+        base = self.tracks["frames"].base
+        return base.t0_s + picture * base.hop_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSet:
+    """The clips of some items, in their order, and why the others are left out."""
+
+    clips: tuple[Clip, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def stages_read(store: FeatureStore, stages: Mapping[str, str]) -> dict[str, str]:
+    """Return name -> `name-<fingerprint>` of the stages that samples are made of.
+
+    `pose` and `audio_11025` need not be named: the embeddings and the STFT were computed from one
+    of them, which their records tell.
+
+    Raises
+    ------
+    SeparationError
+        The job names no `frames`, `stft` or `pose_embed`, or another `pose` than was embedded.
+    """
+    if missing := sorted({"frames", "stft", "pose_embed"} - set(stages)):
+        raise SeparationError(
+            f"stages: the job names {sorted(stages)}, TriBERT also reads {missing}; "
+            "see model.tribert.config.stages_needed"
+        )
+    found = {name: stages[name] for name in ("frames", "stft", "pose_embed")}
+    for name, reader in (("pose", "pose_embed"), ("audio_11025", "stft")):
+        found[name] = f"{name}-{stage_record(store, stages[reader]).upstream[name]}"
+        if stages.get(name, found[name]) != found[name]:
+            raise SeparationError(
+                f"stages: {stages[reader]} was computed from {found[name]}, but the job names "
+                f"{stages[name]}; name the same, or compute {reader} again"
+            )
+    return found
+
+
+def stage_record(store: FeatureStore, stage: str) -> StageRecord:
+    """Return the whole record behind `<stage>-<fingerprint>`: its settings and upstream."""
+    path = store.layout.stage_meta(stage)
+    return StageRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def picture_reach(data: DataConfig) -> tuple[int, int]:
+    """Return how many picture rows a sample needs before and after its centre."""
+    before = data.picture_stride * (data.steps // 2)
+    return before, data.picture_stride * (data.steps - 1) - before
+
+
+def spectrogram_config(store: FeatureStore, stft_stage: str, data: DataConfig) -> SpectrogramConfig:
+    """Return the sizes of the stored STFT, with the crop that the configuration wants.
+
+    Raises
+    ------
+    SeparationError
+        The stage has no rows at all.
+    """
+    ready = store.items(stft_stage)
+    if not ready:
+        raise SeparationError(f"{stft_stage}: no item has rows; run the stage first")
+    settings = stage_record(store, stft_stage).parameters
+    hop_s = store.time_base(stft_stage, ready[0]).hop_s
+    return SpectrogramConfig(
+        rate_hz=round(settings["hop_samples"] / hop_s),
+        n_fft=settings["n_fft"],
+        hop_samples=settings["hop_samples"],
+        rows=data.spec_rows,
+        frames=data.spec_frames,
+    )
+
+
+def find_clips(
+    store: FeatureStore,
+    stages: Mapping[str, str],
+    items: Sequence[DatasetItem],
+    data: DataConfig,
+) -> ClipSet:
+    """Return the items that have a label, rows in every stage, and room for one sample.
+
+    Parameters
+    ----------
+    stages
+        As `stages_read` gives them.
+    """
+    sizes = spectrogram_config(store, stages["stft"], data)
+    outcomes = {name: store.outcomes(stages[name]) for name in SAMPLED}
+    clips: list[Clip] = []
+    left_out: dict[str, str] = {}
+    for item in items:
+        if reason := _absence(item, outcomes):
+            left_out[item.item_id] = reason
+            continue
+        clip = _clip(store, stages, item, data, sizes)
+        if len(clip.centres):
+            clips.append(clip)
+        else:
+            left_out[item.item_id] = _too_short(clip, data, sizes)
+    return ClipSet(clips=tuple(clips), left_out=left_out)
+
+
+def _absence(item: DatasetItem, outcomes: Mapping[str, Mapping[str, Outcome]]) -> str | None:
+    if not item.labels:
+        return "no label"
+    for name, known in outcomes.items():
+        outcome = known.get(item.item_id)
+        if outcome is None:
+            return f"{name}: not computed yet"
+        if not outcome.ok:
+            return f"{name}: {outcome.reason} {outcome.detail}".rstrip()
+    return None
+
+
+def _clip(
+    store: FeatureStore,
+    stages: Mapping[str, str],
+    item: DatasetItem,
+    data: DataConfig,
+    sizes: SpectrogramConfig,
+) -> Clip:
+    tracks = {
+        name: Track(
+            rows=store.length(stages[name], item.item_id),
+            base=store.time_base(stages[name], item.item_id),
+        )
+        for name in SAMPLED
+    }
+    centres = centre_range(
+        pictures=tracks["frames"].rows,
+        picture_base=tracks["frames"].base,
+        stft_rows=tracks["stft"].rows,
+        reach=picture_reach(data),
+        config=sizes,
+    )
+    return Clip(item_id=item.item_id, labels=item.labels, centres=centres, tracks=tracks)
+
+
+def _too_short(clip: Clip, data: DataConfig, sizes: SpectrogramConfig) -> str:
+    pictures, sound = clip.tracks["frames"], clip.tracks["stft"]
+    span = sum(picture_reach(data)) + 1
+    return (
+        f"too short: a sample needs {sizes.crop_s:.2f} s of sound and {span} pictures in a row "
+        f"({span * pictures.base.hop_s:.2f} s), the clip has {sound.rows * sizes.hop_s:.2f} s "
+        f"and {pictures.rows}"
+    )

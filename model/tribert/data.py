@@ -1,0 +1,197 @@
+"""Samples of TriBERT: mixes of videos drawn from the store, a pure function of their keys.
+
+In: clips (`model.tribert.clips`), a configuration, a seed. Out: `Batch`es of one mix; the same
+(seed, epoch, index) gives the same values in any process, whatever was read before.
+
+A sample that cannot be read raises; labels are read, never written (tribert.md section 12, defects
+1 and 10).
+
+Legend: N videos, L linear bins, Q frequency rows, F frames, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from model.tribert.batch import Batch
+from model.tribert.clips import Clip
+from model.tribert.config import DataConfig
+from model.tribert.crops import fitted_start_row
+from model.tribert.errors import SeparationError
+from model.tribert.masks import MASKS, loss_weight
+from model.tribert.mixing import disjoint_partners, mean_mixture
+from model.tribert.pictures import CENTRE, TRAIN_SCALE, PictureCrop, View, ViewReader
+from model.tribert.spectrogram import SpectrogramConfig, from_rows, warp
+from storage.store import FeatureStore
+
+
+class MixDataset(Dataset[Batch]):
+    """Mixes of one clip with others.
+
+    Parameters
+    ----------
+    stages
+        As `clips.stages_read` gives them.
+    clips
+        What can be mixed; index i of an epoch mixes clip i (modulo their number) with others.
+    classes
+        Names in the order of the label vector.
+    sizes
+        Of the stored STFT and of the crop.
+    augment
+        True: another moment, gain and picture crop in every epoch. False (validation): the clips
+        as they are, and the epoch is ignored, so that every pass sees the same mixes.
+    mixes
+        Of an epoch; 0: one for each clip.
+
+    Raises
+    ------
+    SeparationError
+        Fewer than two clips, or none that share no label where the configuration asks for them.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: FeatureStore,
+        stages: Mapping[str, str],
+        clips: Sequence[Clip],
+        classes: Sequence[str],
+        data: DataConfig,
+        sizes: SpectrogramConfig,
+        seed: int,
+        augment: bool = True,
+        mixes: int = 0,
+    ) -> None:
+        self.store = store
+        self.stages = dict(stages)
+        self.clips = tuple(clips)
+        self.classes = tuple(classes)
+        self.data = data
+        self.sizes = sizes
+        self.seed = seed
+        self.augment = augment
+        self.mixes = mixes or len(self.clips)
+        self.views = ViewReader(store, self.stages, data)
+        self._others = [np.delete(np.arange(len(clips)), own) for own in range(len(clips))]
+        self._foreign = disjoint_partners([clip.labels for clip in clips])
+        self._check()
+
+    def _check(self) -> None:
+        if len(self.clips) < self.data.videos:
+            raise SeparationError(
+                f"a mix needs {self.data.videos} videos, {len(self.clips)} can be read: "
+                f"{[clip.item_id for clip in self.clips]}"
+            )
+        alone = [i for i, foreign in enumerate(self._foreign) if not len(foreign)]
+        if self.data.other_class > 0 and alone:
+            raise SeparationError(
+                f"{self.clips[alone[0]].item_id}: no other clip is free of its labels "
+                f"{list(self.clips[alone[0]].labels)}; add another class, or set "
+                "data.other_class to 0"
+            )
+
+    def __len__(self) -> int:
+        return self.mixes
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        """Return one mix, a batch of size 1, for (epoch, index)."""
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch if self.augment else 0, index])
+        clips = [self.clips[i] for i in self._members(index % len(self.clips), rng)]
+        centres = [int(rng.integers(c.centres.first, c.centres.last + 1)) for c in clips]
+        gains = [self._gain(rng) for _ in clips]
+        crops = [self._picture_crop(rng) for _ in clips]
+        spectra_NLF = torch.stack(
+            [
+                gain * self.spectrum(clip, centre)
+                for clip, centre, gain in zip(clips, centres, gains, strict=True)
+            ]
+        )
+        views = [
+            self.views.read(clip, centre, crop)
+            for clip, centre, crop in zip(clips, centres, crops, strict=True)
+        ]
+        return make_batch(
+            *mean_mixture(spectra_NLF),
+            views=views,
+            labels_NC=np.stack([multi_hot(clip.labels, self.classes) for clip in clips]),
+            rows=self.sizes.rows,
+            mask=self.data.mask,
+        )
+
+    def spectrum(self, clip: Clip, centre: int) -> torch.Tensor:
+        """Return the stored STFT around picture row `centre`: complex64 (L, F)."""
+        track = clip.tracks["stft"]
+        start = fitted_start_row(clip.time_s(centre), track.rows, self.sizes)
+        rows_FL2 = self.store.rows(
+            self.stages["stft"], clip.item_id, "stft", start, start + self.sizes.frames
+        )
+        return from_rows(rows_FL2)
+
+    def _members(self, first: int, rng: np.random.Generator) -> list[int]:
+        """Return the clips of a mix: `first`, then partners, of other classes or any other."""
+        foreign = rng.random() < self.data.other_class
+        pool = self._foreign[first] if foreign else self._others[first]
+        count = self.data.videos - 1
+        partners = rng.choice(pool, count, replace=len(pool) < count)
+        return [first, *(int(partner) for partner in partners)]
+
+    def _gain(self, rng: np.random.Generator) -> float:
+        if not self.augment:
+            return 1.0
+        return float(rng.uniform(self.data.gain_low, self.data.gain_high))
+
+    def _picture_crop(self, rng: np.random.Generator) -> PictureCrop:
+        if not self.augment:
+            return CENTRE
+        x, y = rng.random(2)
+        return PictureCrop(scale=TRAIN_SCALE, x=float(x), y=float(y))
+
+
+def multi_hot(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Return float32 (C,): 1 for each of the labels."""
+    return np.array([name in labels for name in classes], dtype=np.float32)
+
+
+def make_batch(
+    sources_NLF: torch.Tensor,
+    mixture_LF: torch.Tensor,
+    *,
+    views: Sequence[View],
+    labels_NC: np.ndarray,
+    rows: int,
+    mask: str,
+) -> Batch:
+    """Return the batch of one mix.
+
+    Parameters
+    ----------
+    sources_NLF, mixture_LF
+        Complex spectra as `mean_mixture` gives them.
+    rows
+        Q of the warped spectrogram.
+    mask
+        Name of the target in `masks.MASKS`.
+    """
+    magnitudes_ZLF = torch.cat([sources_NLF, mixture_LF[None]]).abs()
+    warped_ZQF = warp(magnitudes_ZLF, rows)
+    sources_NQF, mixture_QF = warped_ZQF[:-1], warped_ZQF[-1]
+    return Batch(
+        frames_BNTHWC=_stacked([view.frames_THWC for view in views]),
+        pose_BNTPKV=_stacked([view.pose_TPKV for view in views]),
+        present_BNTP=_stacked([view.present_TP for view in views]),
+        box_BNTP5=_stacked([view.box_TP5 for view in views]),
+        mix_B1QF=mixture_QF[None, None],
+        masks_BNQF=MASKS[mask](sources_NQF, mixture_QF)[None],
+        weight_B1QF=loss_weight(mixture_QF)[None, None],
+        labels_BNC=torch.from_numpy(labels_NC)[None],
+    )
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays))[None]
