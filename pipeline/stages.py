@@ -86,10 +86,20 @@ class R2plus1dConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseConfig:
-    """68 joints of up to `max_persons`; the backend finds them, all the rest is common."""
+    """68 joints of up to `max_persons`; the backend finds them, all the rest is common.
+
+    A person with a mean body score below `min_score` is none; one who was not seen for longer than
+    `max_gap_s` begins a new track. `json_fps` is for ready results: the rate of the pictures that
+    they count, None for the video's own.
+    """
 
     backend: str = "mediapipe"
+    fps: float = 8.0
+    short_side_max_px: int = 720
     max_persons: int = 2
+    min_score: float = 0.3
+    max_gap_s: float = 1.0
+    json_fps: float | None = None
 
     @property
     def sidecars(self) -> tuple[str, ...]:

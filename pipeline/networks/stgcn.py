@@ -149,7 +149,7 @@ class Stgcn(nn.Module):
     def extract_feature(
         self, x_NCTVM: torch.Tensor, present_NTM: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return features (N, C, T', V, M) and presence (N, T', M) at the steps T' = ceil(T/stride).
+        """Return features (N, C, T', V, M) and presence (N, T', M), T' = ceil(T / stride).
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ class Stgcn(nn.Module):
         return x_PCTV
 
     def _normalise(self, x_PCTV: torch.Tensor, is_present_PT: torch.Tensor) -> torch.Tensor:
-        """Batch norm of each joint's channels over the rows where the person is; zeros elsewhere."""
+        """Batch norm of each joint's channels over the rows that have the person; else zeros."""
         rows_PTD = x_PCTV.permute(0, 2, 3, 1).flatten(2)
         present_RD = rows_PTD[is_present_PT]
         if self.training and len(present_RD) > 1:

@@ -52,4 +52,8 @@ class NetworkConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> NetworkConfig:
         """Return the configuration from JSON values (lists for tuples)."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**fields)

@@ -1,7 +1,7 @@
 """The pose backends by name, and what each has to give. Light: importing it loads no model.
 
 Flows in: a backend's name. Flows out: an object that gives the persons of each row of a clip.
-Everything after (tracking, the choice of two persons, zero fill, normalisation) is the same for all.
+All that comes after (tracking, choice of persons, zero fill, normalisation) is common.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.failures import EnvironmentBroken
+from pipeline.media import POSE_SIDECAR
 
 if TYPE_CHECKING:
     from pipeline.extractors.base import Inputs
     from pipeline.pose.person import Person
+    from pipeline.stages import PoseConfig
 
 MEDIAPIPE_WEIGHTS: Mapping[str, str] = {
     "pose.task": "0da8c039787a1de83d66c1dee1626ca79e81070ea8c7cfd83bbd837936fe90c9",
@@ -22,7 +26,7 @@ MEDIAPIPE_WEIGHTS: Mapping[str, str] = {
 """sha256 of the bundles that `mediapipe_models` makes from mediapipe 0.10.14's own files."""
 
 
-class BackendUnavailable(RuntimeError):
+class BackendUnavailable(EnvironmentBroken):
     """A pose backend cannot run here; the message says how to install it or what to choose."""
 
 
@@ -51,10 +55,10 @@ class PoseBackend(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendEntry:
-    """Where a backend lives. `weights` and `sidecar` enter the fingerprint of what it makes.
+    """Where a backend lives: `module` exposes `build(parameters: PoseConfig) -> PoseBackend`.
 
-    `module` exposes `build(parameters) -> PoseBackend`; `sidecar` is the kind of the file beside
-    the clip that it reads, if any.
+    `weights` (file name -> sha256) belong into the fingerprint of what it makes; `sidecar` is the
+    kind of the file beside the clip that it reads, if any.
     """
 
     module: str
@@ -64,20 +68,22 @@ class BackendEntry:
 
 BACKENDS: Mapping[str, BackendEntry] = {
     "mediapipe": BackendEntry(module="pipeline.pose.mediapipe_backend", weights=MEDIAPIPE_WEIGHTS),
-    "alphapose-json": BackendEntry(module="pipeline.pose.alphapose_json", sidecar="alphapose"),
+    "alphapose-json": BackendEntry(module="pipeline.pose.alphapose_json", sidecar=POSE_SIDECAR),
 }
 
 
-def open_backend(name: str, parameters: Any) -> PoseBackend:
-    """Return the backend `name`; `parameters` is the stage's `PoseConfig`.
+def open_backend(parameters: PoseConfig) -> PoseBackend:
+    """Return the backend that the stage's settings name.
 
     Raises
     ------
     BackendUnavailable
         For a name that is not in `BACKENDS`.
     """
-    entry = BACKENDS.get(name)
+    entry = BACKENDS.get(parameters.backend)
     if entry is None:
-        raise BackendUnavailable(f"pose backend {name!r}: expected one of {sorted(BACKENDS)}")
+        raise BackendUnavailable(
+            f"pose backend {parameters.backend!r}: expected one of {sorted(BACKENDS)}"
+        )
     backend: PoseBackend = importlib.import_module(entry.module).build(parameters)
     return backend

@@ -21,7 +21,7 @@ def draw_poses(
     keypoints: np.ndarray,
     *,
     frame_size: tuple[int, int] | np.ndarray | None = None,
-    min_score: float = 0.1,
+    min_score: float = 0.3,
     line_px: int | None = None,
 ) -> np.ndarray:
     """Return a copy of `picture` with the skeletons on it; hands are drawn lighter and thinner.
@@ -68,5 +68,6 @@ def _draw_person(
                 max(1, line_px // 2) if hand else line_px,
                 cv2.LINE_AA,
             )
+    dot_px = max(1, line_px // 2)
     for joint in np.flatnonzero(seen[:N_BODY]):
-        cv2.circle(canvas, tuple(points[joint].tolist()), line_px, (255, 255, 255), -1, cv2.LINE_AA)
+        cv2.circle(canvas, tuple(points[joint].tolist()), dot_px, (255, 255, 255), -1, cv2.LINE_AA)

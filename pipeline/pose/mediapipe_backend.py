@@ -19,6 +19,7 @@ from pipeline.pose.mediapipe_joints import ELBOW, FACE, WRIST, body_joints, with
 from pipeline.pose.mediapipe_models import landmarks, load_models
 from pipeline.pose.person import Person, box_iou, make_person
 from pipeline.pose.pictures import pose_pictures
+from pipeline.stages import PoseConfig
 
 _SAME_IOU = 0.5
 _SAME_HEIGHTS = 0.15
@@ -32,17 +33,21 @@ _ROOT_REACH = 0.6
 class MediapipeBackend:
     """Image mode: each picture is looked at alone, so rows do not depend on their neighbours."""
 
+    def __init__(self, short_side_max_px: int) -> None:
+        load_models()
+        self._short_side_max_px = short_side_max_px
+
     def rows(self, inputs: Inputs, *, rate_hz: float) -> Iterator[RowOfPersons]:
         """Yield the persons of each picture of the clip."""
-        for picture in pose_pictures(inputs, rate_hz=rate_hz):
+        pictures = pose_pictures(inputs, rate_hz=rate_hz, short_side_max_px=self._short_side_max_px)
+        for picture in pictures:
             height, width = picture.shape[:2]
             yield RowOfPersons(size_px=(width, height), persons=find_persons(picture))
 
 
-def build(parameters: Any) -> MediapipeBackend:
-    """Return the backend; it has no parameters of its own."""
-    load_models()
-    return MediapipeBackend()
+def build(parameters: PoseConfig) -> MediapipeBackend:
+    """Return the backend with its models loaded."""
+    return MediapipeBackend(parameters.short_side_max_px)
 
 
 def find_persons(picture: np.ndarray) -> list[Person]:

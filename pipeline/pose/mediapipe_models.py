@@ -3,9 +3,9 @@
 Flows in: the installed `mediapipe` package. Flows out: one PoseLandmarker and one HandLandmarker a
 process.
 
-Releases after 0.10.2x have no models inside and fetch them; the package pinned by the extra
-`soundstage[mediapipe]` has them, but only as single files for the legacy interface, which follows one
-person. Packed with normalisation metadata into task bundles they serve the multi-person interface.
+Later releases have no models inside; the one pinned by the extra `soundstage[mediapipe]` has them
+as single files for the legacy interface, which follows one person. Packed with normalisation
+metadata into task bundles they serve the interface for several persons.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ def _load(pid: int) -> Models:
         got = hashlib.sha256(data).hexdigest()
         if got != MEDIAPIPE_WEIGHTS[name]:
             raise BackendUnavailable(
-                f"mediapipe's {name} has sha256 {got[:12]}, expected {MEDIAPIPE_WEIGHTS[name][:12]}: "
-                "another release is installed; run: pip install 'soundstage[mediapipe]'"
+                f"mediapipe's {name} has sha256 {got[:12]}, expected "
+                f"{MEDIAPIPE_WEIGHTS[name][:12]}: another release is installed; "
+                "run: pip install 'soundstage[mediapipe]'"
             )
     from mediapipe.tasks.python import BaseOptions, vision
 
@@ -169,7 +170,7 @@ def _bundle(files: Mapping[str, bytes]) -> bytes:
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Keep what C++ code prints on file descriptor 2 out of the terminal; shown only on an error."""
+    """Keep what C++ prints on file descriptor 2 out of the terminal; an error shows it."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as capture:
         os.dup2(capture.fileno(), 2)

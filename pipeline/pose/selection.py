@@ -2,8 +2,8 @@
 
 Flows in: the tracks of a clip. Flows out: for each chosen track its slot. Slot 0 holds the most
 important person. Published loaders sort the persons anew in every picture, so that their slots are
-no identity; here a slot keeps one person as long as tracking can, and a person who was lost (a cut,
-a long gap) comes back into a slot that is free at that time, so that a cut does not empty the slots.
+no identity; here a slot keeps one person as long as tracking can. A person who was lost (a cut, a
+long gap) comes back into a slot that is free at that time, so that a cut does not empty the slots.
 """
 
 from __future__ import annotations

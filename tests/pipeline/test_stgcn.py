@@ -1,4 +1,4 @@
-"""ST-GCN against numbers made with the published code, and what masks and windows must not change."""
+"""ST-GCN against the published code's numbers, and what masks must not change."""
 
 from __future__ import annotations
 
