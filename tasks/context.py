@@ -18,7 +18,6 @@ from pipeline.stages import STAGES, ResolvedStage, resolve
 from storage import FeatureStore, ItemId
 from storage.layout import Layout, open_store
 from storage.models import read_pins
-from storage.records import path_safe
 from tasks.settings import Settings, SettingsError, load_settings
 
 RECIPES = ("features", "tribert", "avvp", "all")
@@ -56,7 +55,7 @@ class Context:
     @property
     def name(self) -> str:
         """The dataset's name as a path component."""
-        return path_safe(self.dataset.name)
+        return self.dataset.name.replace(":", "-")
 
     def items_of(self, source: str) -> list[SourceItem]:
         """Return the dataset's items of one source, in the list's order."""

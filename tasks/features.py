@@ -20,6 +20,7 @@ from tasks.context import POSE_EMBED, Context, load_context
 from tasks.ingest import ingest, is_ingested, media_refs
 from tasks.pending import pending, plan_shard
 from tasks.progress import announce, track
+from tasks.schemas import shard_schema
 from tasks.settings import worker_count
 
 
@@ -124,7 +125,8 @@ def compute_shard(context: Context, stage: str, shard: PlanShard) -> Counter[str
     resolved = context.resolved(stage)
     name = resolved.record.name
     todo = pending(context, stage, shard)
-    jobs = [job for job in _jobs(context, resolved, shard, todo) if not _is_staged(job)]
+    every = _jobs(context, resolved, shard, todo)
+    jobs = [job for job in every if not _is_staged(job)]
     title = f"{stage} {shard.source}/{shard.number}"
     began = time.monotonic()
     counts: Counter[str] = Counter()
@@ -139,6 +141,7 @@ def compute_shard(context: Context, stage: str, shard: PlanShard) -> Counter[str
         [item_id for item_id in shard.item_ids if item_id in todo],
         supplement=_next_supplement(context, name, shard),
         provenance=provenance(context.settings.run.device),
+        schema=shard_schema(resolved, [Path(j.staged_path) for j in every], context.settings.run),
     )
     took_s = time.monotonic() - began
     said = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()) if n)

@@ -16,7 +16,7 @@ from storage.outcomes import FetchEvent, FetchLog, read_fetch_log
 from storage.plan import extend_plan, read_plan
 from storage.views import write_dataset_view
 from tasks.context import Context
-from tasks.splits import items_with_splits
+from tasks.splits import items_with_splits, latest_view
 
 BYTES_PER_S = 180_000
 """What the largest stage (stft, float32) stores for a second: it decides how full a shard is."""
@@ -71,11 +71,9 @@ def ingest(context: Context) -> Counter[str]:
 
 def is_ingested(context: Context) -> bool:
     """Whether every item is imported, planned and in the view."""
-    from storage.views import read_dataset_view
-
     if any(pending_imports(context, s) or unplanned(context, s) for s in context.sources):
         return False
-    return read_dataset_view(context.layout, context.name) == items_with_splits(context)
+    return latest_view(context) == items_with_splits(context)
 
 
 def media_refs(layout: Layout, source: str) -> dict[str, MediaRef]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from storage import FeatureStore
 from storage.layout import Layout, open_store
 from storage.models import list_models, read_model
-from storage.verify import verify_store
+from storage.verify import ERROR, Problem, verify_store
 
 
 def verify(root: Path) -> dict[str, Any]:
@@ -26,13 +26,13 @@ def verify(root: Path) -> dict[str, Any]:
     return {
         "root": str(layout.root),
         "shards": sum(1 for _ in layout.stages().glob("*/*/*.h5")),
-        "problems": [_problem(p) for p in found if p.is_error],
-        "notes": [_problem(p) for p in found if not p.is_error],
+        "problems": [_problem(p) for p in found if p.severity == ERROR],
+        "notes": [_problem(p) for p in found if p.severity != ERROR],
     }
 
 
-def _problem(problem: Any) -> dict[str, str]:
-    return {"path": str(problem.path), "text": problem.text}
+def _problem(problem: Problem) -> dict[str, str]:
+    return {"path": str(problem.path), "where": problem.where, "message": problem.message}
 
 
 def print_verify(found: dict[str, Any]) -> None:
@@ -40,7 +40,8 @@ def print_verify(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for kind in ("problems", "notes"):
         for row in found[kind]:
-            console.print(escape(f"{kind[:-1]}: {row['path']}: {row['text']}"), soft_wrap=True)
+            place = ": ".join(part for part in (row["path"], row["where"]) if part)
+            console.print(escape(f"{kind[:-1]}: {place}: {row['message']}"), soft_wrap=True)
     verdict = f"{len(found['problems'])} problem(s)" if found["problems"] else "sound"
     console.print(f"{found['root']}: {found['shards']} shards, {verdict}", soft_wrap=True)
 

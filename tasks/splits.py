@@ -6,8 +6,17 @@ from dataclasses import replace
 
 from pipeline.datasets.splits import draw_splits
 from storage import DatasetItem
+from storage.errors import ItemNotFound
 from storage.views import read_dataset_view
 from tasks.context import Context
+
+
+def latest_view(context: Context) -> list[DatasetItem]:
+    """Return the items of the dataset's view in the store; none before its first run."""
+    try:
+        return read_dataset_view(context.layout, context.name)
+    except ItemNotFound:
+        return []
 
 
 def items_with_splits(context: Context) -> list[DatasetItem]:
@@ -17,7 +26,7 @@ def items_with_splits(context: Context) -> list[DatasetItem]:
     Items without labels train nothing and keep an empty split.
     """
     items = [entry.item for entry in context.dataset.items]
-    drawn = {i.item_id: i.split for i in read_dataset_view(context.layout, context.name)}
+    drawn = {i.item_id: i.split for i in latest_view(context)}
     known = [i if i.split else replace(i, split=drawn.get(i.item_id, "")) for i in items]
     labelled = [i for i in known if i.labels]
     split = {i.item_id: i.split for i in draw_splits(labelled, seed=context.settings.run.seed)}

@@ -49,7 +49,7 @@ def report_name(context: Context, evaluations: Sequence[str]) -> str:
     content = asdict(gather(context, evaluations))
     content.pop("root")
     digest = sha256_json({"version": REPORT_VERSION, "content": content})[:12]
-    return f"{context.name.replace('%3A', '-')}-{context.recipe}-{digest}"
+    return f"{context.name}-{context.recipe}-{digest}"
 
 
 def _stages(context: Context, source: str) -> list[dict[str, Any]]:
