@@ -21,6 +21,7 @@ from storage.records import (
     StageSchema,
     TimeBase,
     path_safe,
+    path_text,
 )
 from storage.shard_reader import ShardFile
 from storage.shard_writer import write_shard
@@ -55,6 +56,7 @@ __all__ = [
     "is_staged",
     "open_store",
     "path_safe",
+    "path_text",
     "pending_items",
     "read_fetch_log",
     "read_plan",

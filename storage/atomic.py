@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from storage.errors import StoreNotWritable
+from storage.errors import StoreError, StoreNotWritable
 
 _TEMP = re.compile(r"\.tmp-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{32}")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -121,6 +121,8 @@ def seal_directory(folder: Path) -> None:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent) / name
+            if path.is_symlink():
+                raise StoreError(f"{path}: a link; put the file itself into what is published")
             path.chmod(0o444)
             sync(path)
         sync(Path(parent))

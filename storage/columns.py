@@ -5,7 +5,9 @@ In: an open HDF5 file, rows block by block. Out: datasets, written one whole chu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +22,22 @@ LIBVER = "v110"
 """HDF5's format since 1.10: its metadata carries checksums too, unlike the default format's."""
 
 
-def create_file(path: Path) -> h5py.File:
-    """Open a new HDF5 file for writing; equal contents give equal bytes (no times are kept)."""
-    return h5py.File(path, "x", libver=LIBVER, locking=False, track_order=False)
+@contextmanager
+def create_file(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file for writing; equal contents give equal bytes (no times are kept).
+
+    After an exception the file is emptied before it is closed: HDF5 cannot close a file that it
+    cannot flush, and on a full disk would hold the space for as long as the process lives.
+    """
+    file = h5py.File(path, "x", libver=LIBVER, locking=False, track_order=False)
+    try:
+        yield file
+        file.close()
+    except BaseException:
+        with suppress(OSError, RuntimeError):
+            os.truncate(path, 0)
+            file.close()
+        raise
 
 
 class Column:
@@ -56,6 +71,8 @@ class Column:
 
     def append(self, rows: np.ndarray) -> None:
         """Add rows; the array may be changed by the caller afterwards."""
+        if not len(rows):
+            return
         self._pending.append(np.array(rows))
         self._pending_rows += len(rows)
         if self._pending_rows >= self._rows_per_chunk:
@@ -74,8 +91,8 @@ class Column:
             self._dataset.resize(stop, axis=0)
         self._dataset[self._written : stop] = rows[:count]
         self._written = stop
-        self._pending = [rows[count:].copy()]
         self._pending_rows -= count
+        self._pending = [rows[count:].copy()] if self._pending_rows else []
 
 
 @dataclass(frozen=True, slots=True)

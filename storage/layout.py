@@ -18,6 +18,7 @@ from storage.records import ItemId
 STORE_SCHEMA_VERSION = 1
 STAGE_NAME = re.compile(r"(?P<stage>[a-z][a-z0-9_]*)-(?P<fingerprint>[0-9a-f]{12})")
 SHARD_FILE = re.compile(r"shard-(?P<number>\d{5,})(?:\.r(?P<supplement>[1-9]\d*))?\.h5")
+PLAN_FILE = re.compile(r"shard-(?P<number>\d{5,})\.json")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=,@-]*")
 _MAX_COMPONENT_BYTES = 200
 
@@ -195,7 +196,7 @@ def open_store(root: Path | str, create: bool = False) -> Layout:
         if not layout.store_file.exists():
             publish_json(layout.store_file, {"schema_version": STORE_SCHEMA_VERSION})
     try:
-        version = json.loads(layout.store_file.read_text(encoding="utf-8"))["schema_version"]
+        version = int(json.loads(layout.store_file.read_text(encoding="utf-8"))["schema_version"])
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreNotFound(
             f"{layout.root}: no store here (store.json is missing); check the path, or run the "

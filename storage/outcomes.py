@@ -19,7 +19,6 @@ from typing import Any
 
 from storage.atomic import sync
 from storage.errors import StoreDamaged
-from storage.fingerprint import canonical_json
 from storage.layout import Layout
 from storage.records import Outcome
 
@@ -74,7 +73,8 @@ class FetchLog:
 
     def append(self, event: FetchEvent) -> None:
         """Write an event and wait until it is on the disk."""
-        line = (canonical_json(event.as_json()) + "\n").encode()
+        # In ASCII: a path that is not valid UTF-8 has no other form that can be read back.
+        line = (json.dumps(event.as_json(), sort_keys=True, allow_nan=False) + "\n").encode()
         if self._descriptor is None:
             self._descriptor = self._create()
         try:

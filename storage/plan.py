@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from storage.atomic import publish_json
 from storage.errors import InvalidRecord, StoreDamaged
-from storage.layout import Layout
+from storage.layout import PLAN_FILE, Layout
 from storage.records import ItemId
 
 PLAN_SCHEMA_VERSION = 1
@@ -105,8 +105,8 @@ def _highest(layout: Layout, source: str) -> int:
     folder = layout.plan_dir(source)
     if not folder.is_dir():
         return -1
-    names = (path.stem for path in folder.glob("shard-*.json"))
-    return max((int(name.removeprefix("shard-")) for name in names), default=-1)
+    matches = (PLAN_FILE.fullmatch(path.name) for path in folder.iterdir())
+    return max((int(match["number"]) for match in matches if match), default=-1)
 
 
 def _read_numbers(layout: Layout, source: str, count: int, first: int = 0) -> list[PlanShard]:

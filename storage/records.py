@@ -45,10 +45,16 @@ _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 def path_safe(text: str) -> str:
     """Return `text` percent-encoded so that it is one harmless path component.
 
-    Reversible with `urllib.parse.unquote`. A leading dot is encoded too.
+    Reversible with `path_text`. A leading dot is encoded too. Names of files that are not valid
+    UTF-8 (as `os.fsdecode` gives them) keep their bytes.
     """
-    safe = quote(text, safe="-_.+=,@")
+    safe = quote(text, safe="-_.+=,@", errors="surrogateescape")
     return "%2E" + safe[1:] if safe.startswith(".") else safe
+
+
+def path_text(component: str) -> str:
+    """Return the text that `path_safe` encoded."""
+    return unquote(component, errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,7 +77,7 @@ class ItemId:
             )
         if not _SOURCE.fullmatch(self.source):
             raise InvalidRecord(f"source {self.source!r}: expected letters, digits, '_', '-', '.'")
-        if not self.video_id or path_safe(unquote(self.video_id)) != self.video_id:
+        if not self.video_id or path_safe(path_text(self.video_id)) != self.video_id:
             raise InvalidRecord(f"video id {self.video_id!r}: not percent-encoded by path_safe")
 
     @classmethod

@@ -66,8 +66,11 @@ def check_schema(schema: StageSchema) -> None:
             raise InvalidRecord(f"array {spec.name}: rows of bytes have no row_shape")
         if not spec.is_bytes and np.dtype(spec.dtype).hasobject:
             raise InvalidRecord(f"array {spec.name}: dtype {spec.dtype} cannot be stored")
-        if spec.chunk_rows < 1:
-            raise InvalidRecord(f"array {spec.name}: chunk_rows {spec.chunk_rows} is below 1")
+        if min((spec.chunk_rows, *spec.row_shape)) < 1:
+            raise InvalidRecord(
+                f"array {spec.name}: chunk_rows {spec.chunk_rows} and every side of row_shape "
+                f"{spec.row_shape} must be 1 or more"
+            )
 
 
 def row_bytes(spec: ArraySpec) -> int:

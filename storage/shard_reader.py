@@ -157,6 +157,9 @@ class ShardFile:
     def _is_bytes(self, array: str) -> bool:
         found = self._bytes_arrays.get(array)
         if found is None:
+            names = [spec.name for spec in self.schema.arrays]
+            if array not in names:
+                raise InvalidRecord(f"{self.path}: no array {array!r}; there are {names}")
             found = self._bytes_arrays[array] = self.schema[array].is_bytes
         return found
 

@@ -20,6 +20,7 @@ from storage.fingerprint import canonical_json
 from storage.records import Block, Outcome, StageSchema, TimeBase
 from storage.schema import check_block, check_schema, schema_as_json, schema_from_json
 
+MAX_DETAIL = 2000
 _NO_TIMES = TimeBase(0.0, 0.0)
 
 
@@ -142,7 +143,7 @@ def _describe(
         {
             "item_id": outcome.item_id,
             "reason": outcome.reason,
-            "detail": outcome.detail,
+            "detail": _bounded(outcome.detail),
             "media_sha256": media_sha256,
             "length": length,
             "t0_s": float(time_base.t0_s),
@@ -151,6 +152,13 @@ def _describe(
     )
     if schema is not None:
         file.attrs["schema_json"] = canonical_json(schema_as_json(schema))
+
+
+def _bounded(detail: str) -> str:
+    """Return at most MAX_DETAIL characters: the start says what failed, the tail mostly why."""
+    if len(detail) <= MAX_DETAIL:
+        return detail
+    return f"{detail[: MAX_DETAIL // 4]} [...] {detail[-MAX_DETAIL // 4 * 3 :]}"
 
 
 def read_staged(path: Path) -> StagedItem:

@@ -6,7 +6,7 @@ In: a store. Out: problems, each naming the file, the dataset or item, and what 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from storage.atomic import abandoned_temp
 from storage.catalog import ShardRef, list_shards, list_stage_sources, list_stages
 from storage.errors import StoreError
 from storage.fingerprint import StageRecord, sha256_file
-from storage.layout import Layout, split_stage_name
+from storage.layout import STAGE_NAME, Layout
 from storage.models import (
     list_evaluations,
     list_models,
@@ -35,6 +35,8 @@ from storage.views import list_datasets, read_dataset_view
 ERROR = "error"
 NOTE = "note"
 _BLOCK_BYTES = 8 << 20
+
+Plan = Mapping[int, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +98,9 @@ def _verify_stages(layout: Layout) -> Iterator[Problem]:
             try:
                 plan = {s.number: s.item_ids for s in read_plan(layout, source)}
             except StoreError:
-                plan = {}  # reported with the plans
+                plan = None  # reported with the plans
             for ref in list_shards(layout, name_fp, source):
-                yield from verify_shard(ref, name_fp, plan.get(ref.number))
+                yield from verify_shard(ref, name_fp, plan)
 
 
 def _verify_meta(layout: Layout, name_fp: str) -> Iterator[Problem]:
@@ -112,17 +114,21 @@ def _verify_meta(layout: Layout, name_fp: str) -> Iterator[Problem]:
         yield Problem(path=path, where="", message=f"describes {record.name}, not {name_fp}")
 
 
-def verify_shard(ref: ShardRef, name_fp: str, planned: tuple[str, ...] | None) -> list[Problem]:
-    """Read every chunk of a shard, and compare it with its folder, its plan and its contract."""
+def verify_shard(ref: ShardRef, name_fp: str, plan: Plan | None) -> list[Problem]:
+    """Read every chunk of a shard, and compare it with its folder, its plan and its contract.
+
+    `plan` maps the numbers of its source's shards to their items; None when it cannot be read.
+    """
     try:
         with ShardFile(ref.path) as shard:
             problems = _corrupt_datasets(ref.path)
             if not problems:
                 problems = [
                     Problem(path=ref.path, where=where, message=message)
-                    for where, message in _broken_contract(shard, ref, name_fp, planned)
+                    for where, message in _broken_contract(shard, ref, name_fp, plan)
                 ]
-    except (StoreError, OSError) as error:
+    except (StoreError, OSError, RuntimeError, KeyError, ValueError) as error:
+        # h5py raises any of these on damaged metadata
         return [Problem(path=ref.path, where="", message=str(error))]
     return problems
 
@@ -155,16 +161,16 @@ def _corrupt_datasets(path: Path) -> list[Problem]:
 
 
 def _broken_contract(
-    shard: ShardFile, ref: ShardRef, name_fp: str, planned: tuple[str, ...] | None
+    shard: ShardFile, ref: ShardRef, name_fp: str, plan: Plan | None
 ) -> Iterator[tuple[str, str]]:
     if shard.record.name != name_fp:
         yield "record_json", f"the shard is of {shard.record.name}, the folder of {name_fp}"
-    if planned is None:
-        yield "", f"shard {ref.number} is not in the plan"
-    elif ref.supplement == 0 and shard.item_ids != planned:
-        yield "index/item_id", f"{len(shard.item_ids)} items, not the plan's {len(planned)}"
-    elif not set(shard.item_ids) <= set(planned):
-        yield "index/item_id", "holds items that the plan does not have in this shard"
+    if plan is not None:
+        planned = plan.get(ref.number, ())
+        if ref.supplement == 0 and shard.item_ids != planned:
+            yield "index/item_id", f"{len(shard.item_ids)} items, not the plan's {len(planned)}"
+        elif not set(shard.item_ids) <= set(planned):
+            yield "index/item_id", "holds items that the plan does not have in this shard"
     rows = 0
     for item_id, entry in shard.index.entries.items():
         if entry.start != rows or (entry.length and not entry.ok):
@@ -237,9 +243,10 @@ def _leftovers(layout: Layout) -> Iterator[Problem]:
             )
     for folder in sorted(layout.staging_root().glob("*/*/*")):
         stage, source, shard = folder.parts[-3:]
+        if not STAGE_NAME.fullmatch(stage):
+            continue
         if layout.shard_dir(stage, source).joinpath(f"{shard}.h5").exists():
             message = "staged items of a shard that is complete"
         else:
             message = "staged items of a shard in progress, or of a killed run"
-        split_stage_name(stage)
         yield Problem(path=folder, where="", message=message, severity=NOTE)
