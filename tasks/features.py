@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import luigi
@@ -153,15 +152,15 @@ def _jobs(
     context: Context, resolved: ResolvedStage, shard: PlanShard, todo: Iterable[str]
 ) -> list[ItemJob]:
     media = media_refs(context.layout, shard.source)
-    placed = replace(resolved, device=context.settings.run.device)
     layout, name = context.layout, resolved.record.name
     return [
         ItemJob(
-            stage=placed,
+            stage=resolved,
             media=media[item_id],
             store_root=str(layout.root),
             staged_path=str(layout.staged_item(name, shard.source, shard.number, item_id)),
             timeout_s=context.settings.run.item_timeout_s,
+            device=context.settings.run.device,
             alone=worker_count(context.settings.run) == 1,
         )
         for item_id in todo

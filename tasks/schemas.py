@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.stages import ResolvedStage
-from pipeline.work import schema_of
+from pipeline.work import stage_schema
 from storage import StageSchema, read_staged
 from tasks import cluster
 from tasks.settings import RunSettings
@@ -23,4 +23,4 @@ def shard_schema(stage: ResolvedStage, staged: Iterable[Path], run: RunSettings)
         if schema is not None:
             return schema
     with cluster.connect(run) as client:
-        return client.submit(schema_of, stage, pure=False).result()
+        return client.submit(stage_schema, stage, pure=False).result()
