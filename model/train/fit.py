@@ -35,6 +35,7 @@ from model.train.resume import Checkpoints, newest_checkpoint, seed_everything
 from model.train.sampler import BatchPlan, in_order
 from storage.atomic import sweep_temp
 
+CHECKPOINTS = "checkpoints"
 EXPECTED_WARNINGS = (
     r"The '\w+_dataloader' does not have many workers",  # workers are the user's choice
     r"You're resuming from a checkpoint that ended before the epoch",  # BatchPlan starts there
@@ -100,11 +101,11 @@ def fit(
     directory belongs to another training.
     """
     where = Device.parse(device)
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temp(folder, older_than_s=0)
     resumed = newest_checkpoint(folder)
-    seed_everything(seed, rank=_rank())
+    seed_everything(seed, rank=process_rank())
     finite = FiniteLoss(folder, every_steps=_every_steps(parts))
     history = _history(parts, run_dir)
     checkpoints = Checkpoints(
@@ -179,7 +180,7 @@ def _every_steps(parts: TrainParts) -> int:
     return max(1, min(50, parts.max_steps // 100))
 
 
-def _rank() -> int:
+def process_rank() -> int:
     """This process's number among those of the run; Lightning starts the others with it."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
@@ -201,7 +202,7 @@ def _plan(parts: TrainParts, *, seed: int, start: int, processes: int) -> BatchP
         seed=seed,
         start=start,
         drop_last=parts.drop_last,
-        rank=_rank(),
+        rank=process_rank(),
         world_size=processes,
     )
 
