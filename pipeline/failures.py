@@ -69,11 +69,9 @@ class ProgramMissing(EnvironmentBroken):
         self.program = program
 
     def __str__(self) -> str:
-        install = {
-            "ffmpeg": "install ffmpeg (Debian/Ubuntu: apt-get install ffmpeg; conda: ffmpeg)",
-            "ffprobe": "install ffmpeg, which brings ffprobe (Debian/Ubuntu: apt-get install ffmpeg)",
-        }
-        hint = install.get(self.program, f"install {self.program}")
+        hint = f"install {self.program}"
+        if self.program in ("ffmpeg", "ffprobe"):
+            hint = "install ffmpeg, which brings ffprobe (Debian, Ubuntu: apt-get install ffmpeg)"
         return f"the program {self.program!r} is not on the PATH: {hint} and start the run again"
 
 

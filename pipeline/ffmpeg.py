@@ -12,7 +12,7 @@ import json
 import queue
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -105,7 +105,7 @@ def decode_frames(
     pixel_format: str = "bgr24",
     block_frames: int = 32,
     timeout_s: float,
-) -> Iterator[FrameBlock]:
+) -> Generator[FrameBlock, None, None]:
     """Yield the item's pictures on the grid of `fps`, at most `block_frames` at a time.
 
     Row i shows the last picture with pts <= i / fps on the item's clock; rows before the first
@@ -128,7 +128,7 @@ def decode_frames(
     grid = _Grid(rows, (height, width, 3), block_frames)
     with Child(argv, timeout_s=timeout_s, on_stderr=times.read_line) as child:
         picture = np.empty((height, width, 3), np.uint8)
-        while grid.missing and child.read_into(memoryview(picture).cast("B")) == picture.nbytes:
+        while grid.missing and child.read_into(picture.data.cast("B")) == picture.nbytes:
             row, time_s = times.next()
             yield from grid.put(row, picture, time_s)
         if not grid.missing:
@@ -140,7 +140,7 @@ def decode_frames(
 
 def decode_audio(
     path: str, info: MediaInfo, *, rate_hz: int, block_samples: int = 1 << 16, timeout_s: float
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Yield the item's sound as int16 mono blocks of at most `block_samples` samples.
 
     Sample k lies at k / rate_hz on the item's clock: a track that starts late or has holes is

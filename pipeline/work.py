@@ -16,7 +16,8 @@ import platform
 import tempfile
 import time
 import traceback
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,7 @@ from pipeline.process import run
 from pipeline.stages import ResolvedStage
 from storage.errors import ItemNotFound, StageNotFound, StoreNotWritable
 from storage.layout import Layout
-from storage.records import UPSTREAM, Outcome, StageSchema
+from storage.records import UPSTREAM, Block, Outcome, StageSchema
 from storage.staging import ItemWriter, stage_failure
 from storage.store import FeatureStore
 
@@ -156,9 +157,20 @@ def _extract(job: ItemJob) -> None:
             stage.input_sha256(media),
             item_id=media.item_id,
         )
-        with writer, closing(extractor.extract(inputs)) as blocks:  # type: ignore[type-var]
+        with writer, _closing(extractor.extract(inputs)) as blocks:
             for block in blocks:
                 writer.append(block)
+
+
+@contextmanager
+def _closing(blocks: Iterator[Block]) -> Iterator[Iterator[Block]]:
+    """Yield the blocks; close their generator afterwards, which ends its child processes."""
+    try:
+        yield blocks
+    finally:
+        close = getattr(blocks, "close", None)
+        if close is not None:
+            close()
 
 
 def _check_upstream(job: ItemJob, store: FeatureStore) -> None:
