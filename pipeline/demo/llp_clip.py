@@ -1,0 +1,88 @@
+"""A plan of an event clip in, its sound and its frames out: events exactly at their seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.demo.drawing import Pen, background
+from pipeline.demo.llp_objects import OBJECTS, Coat, coat, plain_shape
+from pipeline.demo.llp_plan import LlpPlan
+from pipeline.demo.llp_sounds import event_sound, room_sound
+from pipeline.demo.timbre import RATE_HZ
+from storage.records import Event
+
+_PLACES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """One visual event: what, when, and where in the picture (its middle, in heights)."""
+
+    event: Event
+    coat: Coat
+    place: tuple[float, float]
+    size: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlpClip:
+    """A clip that is ready to be drawn: sound (samples,) float32 at `timbre.RATE_HZ`."""
+
+    sound: np.ndarray
+    sights: tuple[Sight, ...]
+    bystander: Coat
+    backdrop: np.ndarray
+    fps: int
+    duration_s: int
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Yield each picture, (height, width, 3) uint8 BGR."""
+        height_px, width_px = self.backdrop.shape[:2]
+        for index in range(self.duration_s * self.fps):
+            picture, time_s = self.backdrop.copy(), index / self.fps
+            middle = (width_px / 2, height_px / 2)
+            plain_shape(Pen(picture, height_px, middle), time_s, self.bystander)
+            for sight in self.sights:
+                if sight.event.onset_s <= time_s < sight.event.offset_s:
+                    place = (sight.place[0] * height_px, sight.place[1] * height_px)
+                    pen = Pen(picture, height_px * sight.size, place)
+                    moment_s = sight.coat.pace * time_s + sight.coat.phase
+                    OBJECTS[sight.event.label](pen, moment_s, sight.coat)
+            yield picture
+
+
+def stage(plan: LlpPlan, *, width_px: int, height_px: int, fps: int) -> LlpClip:
+    """Return the clip of `plan`: everything but the pixels of its frames."""
+    rng = np.random.default_rng(plan.seed)
+    backdrop = background(rng, width_px, height_px)
+    sound = room_sound(plan.duration_s, rng)
+    for event in plan.events:
+        if event.modality == "audio":
+            tone = event_sound(event.label, event.offset_s - event.onset_s, rng)
+            start = round(event.onset_s * RATE_HZ)
+            sound[start : start + len(tone)] += tone[: len(sound) - start]
+    return LlpClip(
+        sound=np.clip(sound, -0.95, 0.95).astype(np.float32),
+        sights=_sights(plan, rng, width_px / height_px),
+        bystander=coat(rng),
+        backdrop=backdrop,
+        fps=fps,
+        duration_s=plan.duration_s,
+    )
+
+
+def _sights(plan: LlpPlan, rng: np.random.Generator, aspect: float) -> tuple[Sight, ...]:
+    seen = [event for event in plan.events if event.modality == "visual"]
+    places = rng.permutation(_PLACES)
+    return tuple(
+        Sight(
+            event=event,
+            coat=coat(rng),
+            place=(aspect * (place + 0.5) / _PLACES, float(rng.uniform(0.46, 0.56))),
+            size=float(rng.uniform(0.95, 1.15)),
+        )
+        for event, place in zip(seen, places, strict=False)
+    )

@@ -1,0 +1,135 @@
+"""A plan of a music clip in; its sound, its frames and its performers' joints out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.demo.drawing import Colour, Pen, background, colours, skin
+from pipeline.demo.figure import Look, draw_arms, draw_body, mirrored, skeleton
+from pipeline.demo.plan import MusicPlan
+from pipeline.demo.player import Player
+from pipeline.demo.players_held import Flute, Guitar, Tuba, Violin
+from pipeline.demo.players_struck import DrumKit, Xylophone
+from pipeline.demo.score import Score, groove, melody
+from pipeline.demo.timbre import TIMBRES, level, perform
+
+PLAYERS: dict[str, Callable[[Score, np.ndarray, list[Colour], np.random.Generator], Player]] = {
+    "acoustic_guitar": Guitar,
+    "drum": DrumKit,
+    "flute": Flute,
+    "tuba": Tuba,
+    "violin": Violin,
+    "xylophone": Xylophone,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performer:
+    """One player on stage.
+
+    `body_joints` (frames, 136, 2) are in body units and not mirrored; `scale_px`, `place_px` and
+    `mirror` bring them into the picture.
+    """
+
+    player: Player
+    look: Look
+    body_joints: np.ndarray
+    scale_px: float
+    place_px: tuple[float, float]
+    mirror: bool
+
+    def joints_px(self) -> np.ndarray:
+        """Return the joints in the picture, (frames, 136, 2) pixels; left is the person's."""
+        joints = self.body_joints
+        if self.mirror:
+            joints = np.stack([mirrored(frame) for frame in joints])
+        return joints * self.scale_px + self.place_px
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MusicClip:
+    """A clip that is ready to be drawn: sound (samples,) float32 at `timbre.RATE_HZ`."""
+
+    sound: np.ndarray
+    performers: tuple[Performer, ...]
+    backdrop: np.ndarray
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Yield each picture, (height, width, 3) uint8 BGR."""
+        for index in range(len(self.performers[0].body_joints)):
+            picture = self.backdrop.copy()
+            for performer in self.performers:
+                _draw(performer, picture, index)
+            yield picture
+
+
+def stage(plan: MusicPlan, *, width_px: int, height_px: int, fps: int) -> MusicClip:
+    """Return the clip of `plan`: everything but the pixels of its frames."""
+    rng = np.random.default_rng(plan.seed)
+    backdrop = background(rng, width_px, height_px)
+    times_s = np.arange(round(plan.duration_s * fps)) / fps
+    sounds, performers = [], []
+    for position, instrument in enumerate(plan.instruments):
+        score = _score(instrument, plan.duration_s, rng)
+        sounds.append(perform(instrument, score, duration_s=plan.duration_s, rng=rng))
+        place = _place(rng, position, len(plan.instruments), width_px, height_px)
+        performers.append(_performer(PLAYERS[instrument], score, times_s, rng, place))
+    return MusicClip(
+        sound=level(np.sum(sounds, axis=0)), performers=tuple(performers), backdrop=backdrop
+    )
+
+
+def _score(instrument: str, duration_s: float, rng: np.random.Generator) -> Score:
+    timbre = TIMBRES[instrument]
+    beat_s = float(rng.uniform(*timbre.beat_s))
+    if instrument == "drum":
+        return groove(rng, duration_s=duration_s, beat_s=beat_s)
+    return melody(
+        rng, duration_s=duration_s, lowest=timbre.lowest, highest=timbre.highest, beat_s=beat_s
+    )
+
+
+def _place(
+    rng: np.random.Generator, position: int, count: int, width_px: int, height_px: int
+) -> tuple[float, float, float]:
+    """Return the height of a performer and the place of their pelvis, pixels."""
+    if count == 1:
+        scale_px = height_px * rng.uniform(0.80, 0.95)
+        x = width_px * rng.uniform(0.38, 0.62)
+    else:
+        scale_px = height_px * rng.uniform(0.64, 0.74)
+        x = width_px * (0.27 + 0.46 * position + rng.uniform(-0.02, 0.02))
+    return scale_px, x, height_px * rng.uniform(0.96, 1.0) - 0.46 * scale_px
+
+
+def _performer(
+    make: Callable[..., Player],
+    score: Score,
+    times_s: np.ndarray,
+    rng: np.random.Generator,
+    place: tuple[float, float, float],
+) -> Performer:
+    shirt, trousers, hair, *finish = colours(rng, 6)
+    player = make(score, times_s, finish, rng)
+    joints = np.stack([skeleton(player.posture(frame)) for frame in range(len(times_s))])
+    return Performer(
+        player=player,
+        look=Look(skin=skin(rng), shirt=shirt, trousers=trousers, hair=hair),
+        body_joints=joints,
+        scale_px=place[0],
+        place_px=(place[1], place[2]),
+        mirror=bool(rng.random() < 0.25),
+    )
+
+
+def _draw(performer: Performer, picture: np.ndarray, index: int) -> None:
+    pen = Pen(picture, performer.scale_px, performer.place_px, performer.mirror)
+    joints, player = performer.body_joints[index], performer.player
+    player.draw_behind(pen, index)
+    draw_body(pen, joints, performer.look)
+    player.draw_front(pen, index)
+    player.draw_tools(pen, index)
+    draw_arms(pen, joints, performer.look)
