@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from model.jobs import EvaluateJob
@@ -24,7 +25,7 @@ from storage.layout import open_store
 from storage.models import evaluation_complete, publish_evaluation
 
 EVALUATORS = {"separation": "model.tribert.evaluate", "parsing": "model.avvp.evaluate"}
-"""What is evaluated -> the module whose `evaluate(job, folder)` fills a folder with results."""
+"""What is evaluated -> the module whose `evaluate(job)` writes results.json into `job.out_dir`."""
 
 log = logging.getLogger("model.evaluate_main")
 
@@ -43,7 +44,7 @@ def evaluate(job: EvaluateJob) -> None:
     folder = job.out_dir / f"results-{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    importlib.import_module(EVALUATORS[job.what]).evaluate(job, folder)
+    importlib.import_module(EVALUATORS[job.what]).evaluate(replace(job, out_dir=folder))
     publish_evaluation(layout, job.name, folder)
     shutil.rmtree(folder, ignore_errors=True)
     log.info("published %s", job.name)

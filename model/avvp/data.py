@@ -1,0 +1,220 @@
+"""Features, tags and dense events of clips, all resident in memory.
+
+In: the items of a snapshot and the stages vggish, resnet152 and r2plus1d. Out: `Clip`s of one row
+a second, batches of them, and arrays of the dense events.
+
+A clip's seconds T: the length of its window (LLP's are exactly 10), else of its longest feature.
+A feature that is up to a second short repeats its last row; one that is shorter makes the clip
+unusable, with a reason. Clips of a batch are padded to the longest and the padding is masked.
+
+Legend: B clips, T seconds, C classes, E size of a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.avvp.han import AUDIO_SIZE, MOTION_SIZE, PICTURE_SIZE
+from model.train.parts import Key
+from pipeline.datasets.classes import LLP
+from storage.errors import ItemNotFound
+from storage.records import DatasetItem, Event, ItemId
+from storage.store import FeatureStore
+
+SIZES = {"vggish": AUDIO_SIZE, "resnet152": PICTURE_SIZE, "r2plus1d": MOTION_SIZE}
+MODALITIES = ("audio", "visual")
+
+
+class UnusableClip(Exception):
+    """A clip whose features cannot be put together; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """One clip: a row of each feature for every second, float32, and its tags.
+
+    `picture_TE` is averaged over the frames of the second.
+    """
+
+    item_id: str
+    audio_TE: Tensor
+    picture_TE: Tensor
+    motion_TE: Tensor
+    tags_C: Tensor
+
+    def __len__(self) -> int:
+        return len(self.audio_TE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Clips padded with zeros to one length; `absent_BT` is True there, None without padding."""
+
+    audio_BTE: Tensor
+    picture_BTE: Tensor
+    motion_BTE: Tensor
+    tags_BC: Tensor
+    absent_BT: Tensor | None
+
+    def to(self, *args: Any, **kwargs: Any) -> Batch:
+        """Return the batch moved as `torch.Tensor.to` moves (Lightning calls this)."""
+        absent_BT = self.absent_BT
+        return Batch(
+            audio_BTE=self.audio_BTE.to(*args, **kwargs),
+            picture_BTE=self.picture_BTE.to(*args, **kwargs),
+            motion_BTE=self.motion_BTE.to(*args, **kwargs),
+            tags_BC=self.tags_BC.to(*args, **kwargs),
+            absent_BT=None if absent_BT is None else absent_BT.to(*args, **kwargs),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipDataset:
+    """Clips by (epoch, index); nothing is drawn, so the epoch does not matter."""
+
+    clips: Sequence[Clip]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: Key) -> Clip:
+        return self.clips[key[1]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Mean and deviation of every feature value over the training seconds; (E,) each."""
+
+    mean: Mapping[str, Tensor]
+    deviation: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, clips: Sequence[Clip]) -> Scale:
+        """Return the scale that gives the seconds of `clips` zero mean and unit variance."""
+        mean, deviation = {}, {}
+        for stage, name in _FIELDS.items():
+            rows_TE = torch.cat([getattr(clip, name) for clip in clips]).double()
+            mean[stage] = rows_TE.mean(0).float()
+            deviation[stage] = rows_TE.std(0, correction=0).clamp(min=1e-6).float()
+        return cls(mean=mean, deviation=deviation)
+
+    @classmethod
+    def neutral(cls) -> Scale:
+        """Return the scale that changes nothing: the place of one that is loaded."""
+        return cls(
+            mean={stage: torch.zeros(size) for stage, size in SIZES.items()},
+            deviation={stage: torch.ones(size) for stage, size in SIZES.items()},
+        )
+
+
+_FIELDS = {"vggish": "audio_TE", "resnet152": "picture_TE", "r2plus1d": "motion_TE"}
+
+
+def class_list(items: Iterable[DatasetItem]) -> tuple[str, ...]:
+    """Return every label of the items: LLP's in their official order, then others by name."""
+    labels = {label for item in items for label in item.labels}
+    labels |= {event.label for item in items for event in item.events or ()}
+    return tuple(name for name in LLP if name in labels) + tuple(sorted(labels - set(LLP)))
+
+
+def load_clips(
+    store: FeatureStore,
+    stages: Mapping[str, str],
+    items: Iterable[DatasetItem],
+    classes: Sequence[str],
+) -> tuple[list[Clip], dict[str, str]]:
+    """Return the usable clips in the items' order, and item id -> why of the others.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    stages
+        'vggish', 'resnet152' and 'r2plus1d' -> `<stage>-<fingerprint>`.
+    items, classes
+        What to load; the order of the tags.
+    """
+    clips, missing = [], {}
+    for item in items:
+        try:
+            clips.append(_load(store, stages, item, classes))
+        except (ItemNotFound, UnusableClip) as error:
+            missing[item.item_id] = str(error)
+    return clips, missing
+
+
+def _load(
+    store: FeatureStore, stages: Mapping[str, str], item: DatasetItem, classes: Sequence[str]
+) -> Clip:
+    found = {stage: _per_second(store, stages[stage], item.item_id, stage) for stage in SIZES}
+    window = ItemId.parse(item.item_id).window_s
+    seconds = round(window[1] - window[0]) if window else max(len(r) for r in found.values())
+    rows = {stage: _fitted(rows, max(seconds, 1), stage) for stage, rows in found.items()}
+    return Clip(
+        item_id=item.item_id,
+        tags_C=torch.tensor([float(name in item.labels) for name in classes]),
+        **{name: torch.from_numpy(rows[stage]) for stage, name in _FIELDS.items()},
+    )
+
+
+def _per_second(store: FeatureStore, stage_fp: str, item_id: str, stage: str) -> np.ndarray:
+    """Return the stage's rows averaged over each second, float32 (T, E)."""
+    rows = np.asarray(store.rows(stage_fp, item_id), dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != SIZES[stage]:
+        raise UnusableClip(f"{stage_fp} has rows of {rows.shape[1:]}, expected ({SIZES[stage]},)")
+    a_second = max(1, round(1 / store.time_base(stage_fp, item_id).hop_s))
+    if a_second == 1:
+        return rows
+    starts = np.arange(0, len(rows), a_second)
+    counts = np.diff(np.append(starts, len(rows)))
+    return np.add.reduceat(rows, starts, axis=0) / counts[:, None].astype(np.float32)
+
+
+def _fitted(rows_TE: np.ndarray, seconds: int, stage: str) -> np.ndarray:
+    if len(rows_TE) < max(1, seconds - 1):
+        raise UnusableClip(f"{stage} has {len(rows_TE)} seconds, expected {seconds}")
+    short = max(0, seconds - len(rows_TE))
+    return np.concatenate([rows_TE[:seconds], np.repeat(rows_TE[-1:], short, axis=0)])
+
+
+def collate(clips: Sequence[Clip]) -> Batch:
+    """Return the clips as one batch."""
+    lengths = torch.tensor([len(clip) for clip in clips])
+    longest = int(lengths.max())
+    absent_BT = torch.arange(longest)[None] >= lengths[:, None]
+
+    def padded(name: str) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence([getattr(c, name) for c in clips], batch_first=True)
+
+    return Batch(
+        audio_BTE=padded("audio_TE"),
+        picture_BTE=padded("picture_TE"),
+        motion_BTE=padded("motion_TE"),
+        tags_BC=torch.stack([clip.tags_C for clip in clips]),
+        absent_BT=absent_BT if bool(absent_BT.any()) else None,
+    )
+
+
+def permuted_tags(clips: Sequence[Clip], seed: int) -> list[Clip]:
+    """Return the clips with their tags dealt out anew among them, as `seed` decides."""
+    order = np.random.default_rng([seed, len(clips)]).permutation(len(clips))
+    return [replace(clip, tags_C=clips[j].tags_C) for clip, j in zip(clips, order, strict=True)]
+
+
+def event_array(events: Iterable[Event], classes: Sequence[str], seconds: int) -> np.ndarray:
+    """Return the dense events as uint8 (modality, class, second); modality 0 audio, 1 visual.
+
+    An event covers the seconds onset:offset, both in whole seconds; overlapping events unite, an
+    event that ends before it starts covers nothing, and what lies beyond `seconds` is left out.
+    """
+    present = np.zeros((len(MODALITIES), len(classes), seconds), np.uint8)
+    index = {name: i for i, name in enumerate(classes)}
+    for event in events:
+        row = present[MODALITIES.index(event.modality), index[event.label]]
+        row[int(event.onset_s) : int(event.offset_s)] = 1
+    return present
