@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.media import POSE_SIDECAR, MediaRef
+from pipeline.media import MediaRef
+from pipeline.pose.backends import BACKENDS
 from storage.fingerprint import StageRecord
 
 RANDOM_WEIGHTS = "random:"
@@ -101,10 +102,19 @@ class PoseConfig:
     max_gap_s: float = 1.0
     json_fps: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(f"pose backend {self.backend!r}: expected one of {sorted(BACKENDS)}")
+
     @property
     def sidecars(self) -> tuple[str, ...]:
         """Kinds of sidecar that the backend reads beside the video."""
-        return (POSE_SIDECAR,) if self.backend == "alphapose-json" else ()
+        return BACKENDS[self.backend].sidecars
+
+    @property
+    def weight_digests(self) -> Mapping[str, str]:
+        """File name -> sha256 of the models that the backend runs."""
+        return BACKENDS[self.backend].weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

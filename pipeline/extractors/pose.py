@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pipeline.extractors.base import Inputs
-from pipeline.pose.backends import RowOfPersons, open_backend
+from pipeline.pose.backends import PoseBackend, RowOfPersons, open_backend
 from pipeline.pose.joints68 import N_JOINTS
 from pipeline.pose.person import Person
 from pipeline.pose.selection import select_slots
@@ -34,7 +34,7 @@ class PoseExtractor:
 
     def __init__(self, config: PoseConfig) -> None:
         self._config = config
-        self._backend = open_backend(config)
+        self._backend: PoseBackend | None = None
         self.schema = pose_schema(config.max_persons)
 
     def time_base(self, inputs: Inputs) -> TimeBase:
@@ -42,7 +42,14 @@ class PoseExtractor:
         return TimeBase(0.0, 1.0 / self._config.fps)
 
     def extract(self, inputs: Inputs) -> Iterator[Block]:
-        """Yield blocks of rows; the first comes when the whole clip has been seen."""
+        """Yield blocks of rows; the first comes when the whole clip has been seen.
+
+        Raises
+        ------
+        BackendUnavailable
+            The backend is not installed here.
+        """
+        self._backend = self._backend or open_backend(self._config)
         tracker = Tracker(max_gap_rows=round(self._config.max_gap_s * self._config.fps))
         sizes = array("h")
         with Spool(inputs.scratch) as spool:
@@ -138,11 +145,5 @@ def _rows_of_slots(
 
 
 def build(stage: ResolvedStage) -> PoseExtractor:
-    """Return the extractor of a resolved pose stage.
-
-    Raises
-    ------
-    BackendUnavailable
-        The backend is not installed here.
-    """
+    """Return the extractor; its backend is loaded at the first item."""
     return PoseExtractor(stage.config)

@@ -57,33 +57,29 @@ class PoseBackend(Protocol):
 class BackendEntry:
     """Where a backend lives: `module` exposes `build(parameters: PoseConfig) -> PoseBackend`.
 
-    `weights` (file name -> sha256) belong into the fingerprint of what it makes; `sidecar` is the
-    kind of the file beside the clip that it reads, if any.
+    `weights` (file name -> sha256) are part of the fingerprint of what it makes; `sidecars` are the
+    kinds of files beside the clip that it reads.
     """
 
     module: str
     weights: Mapping[str, str] = field(default_factory=dict)
-    sidecar: str | None = None
+    sidecars: tuple[str, ...] = ()
 
 
 BACKENDS: Mapping[str, BackendEntry] = {
     "mediapipe": BackendEntry(module="pipeline.pose.mediapipe_backend", weights=MEDIAPIPE_WEIGHTS),
-    "alphapose-json": BackendEntry(module="pipeline.pose.alphapose_json", sidecar=POSE_SIDECAR),
+    "alphapose-json": BackendEntry(module="pipeline.pose.alphapose_json", sidecars=(POSE_SIDECAR,)),
 }
 
 
 def open_backend(parameters: PoseConfig) -> PoseBackend:
-    """Return the backend that the stage's settings name.
+    """Return the backend that the stage's settings name, ready to use.
 
     Raises
     ------
     BackendUnavailable
-        For a name that is not in `BACKENDS`.
+        It is not installed here.
     """
-    entry = BACKENDS.get(parameters.backend)
-    if entry is None:
-        raise BackendUnavailable(
-            f"pose backend {parameters.backend!r}: expected one of {sorted(BACKENDS)}"
-        )
+    entry = BACKENDS[parameters.backend]
     backend: PoseBackend = importlib.import_module(entry.module).build(parameters)
     return backend
