@@ -131,7 +131,7 @@ class MixDataset(Dataset[Batch]):
         rows_FL2 = self.store.rows(
             self.stages["stft"], clip.item_id, "stft", start, start + self.sizes.frames
         )
-        return from_rows(rows_FL2)
+        return from_rows(np.asarray(rows_FL2))
 
     def _members(self, first: int, rng: np.random.Generator) -> list[int]:
         """Return the clips of a mix: `first`, then partners, of other classes or any other."""

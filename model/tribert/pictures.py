@@ -5,7 +5,7 @@ In: a feature store, a clip, a picture row and a crop. Out: a `View`, the visual
 The same square of the picture is used for all steps, and the persons' boxes follow it. There is no
 horizontal flip: a stored ST-GCN embedding of a mirrored musician is not the mirror image of the
 embedding (its joints would have to change sides and its x coordinates their sign before the
-network), and pictures that are flipped alone contradict the poses (tribert.md section 12, defect 6).
+network), and pictures flipped alone contradict the poses (tribert.md section 12, defect 6).
 
 Legend: T steps, H W picture rows and columns, P persons, K V channels and joints of an embedding.
 """

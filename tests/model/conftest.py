@@ -96,7 +96,7 @@ class ToneStore:
 
 @pytest.fixture(scope="session")
 def tone_store(tmp_path_factory: pytest.TempPathFactory) -> ToneStore:
-    """18 clips of 3 s (10 train, 4 val, 4 test), one of 1 s, one without poses, one unlabelled."""
+    """18 clips of 3 s (10 train, 4 val, 4 test), one of 0.5 s, one without poses, one unlabelled."""
     return make_tone_store(tmp_path_factory.mktemp("store"))
 
 
@@ -132,7 +132,7 @@ def _items() -> tuple[tuple[DatasetItem, ...], dict[str, float]]:
         for n in range(count)
     ]
     rows += [
-        ("short", ("flute",), "train", 1.0),
+        ("short", ("flute",), "train", 0.5),
         ("nobody", ("tuba",), "train", 3.0),
         ("unlabelled", (), "train", 3.0),
     ]
