@@ -143,8 +143,17 @@ class TriBERT(nn.Module):
         maps_ZKQF = self.unet.decode(encoded._replace(bottleneck_BEQF=fused))
         if self.map_weights is None:
             return maps_ZKQF
-        weights_ZK = self.map_weights(torch.cat(pooled, dim=2).mean(1))
+        weights_ZK = self.map_weights(_mean_of_valid(pooled, sos_valid))
         return (maps_ZKQF * weights_ZK[..., None, None]).sum(1, keepdim=True)
+
+
+def _mean_of_valid(pooled: Streams, valid: Streams) -> torch.Tensor:
+    """Return the streams' means over valid slots, one after the other: (Z, 3 X)."""
+    means = []
+    for x_ZPX, valid_ZP in zip(pooled, valid, strict=True):
+        weight_ZP1 = valid_ZP[..., None].to(x_ZPX.dtype)
+        means.append((x_ZPX * weight_ZP1).sum(1) / weight_ZP1.sum(1))
+    return torch.cat(means, dim=1)
 
 
 def _outputs(
