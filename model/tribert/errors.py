@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from model.train.errors import RecipeError
 
-class SeparationError(Exception):
+
+class SeparationError(RecipeError):
     """A data set, stage or configuration that TriBERT cannot train or be evaluated on."""

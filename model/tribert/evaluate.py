@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from model.jobs import EvaluateJob
 from model.train.fit import Device
+from model.train.publish import read_weights
 from model.tribert.clips import ClipSet, find_clips, spectrogram_config, stages_read
 from model.tribert.config import Config
 from model.tribert.errors import SeparationError
@@ -36,6 +36,7 @@ from model.tribert.metrics import Scores, mean, score, silent
 from model.tribert.mixing import disjoint_pairs, official_pairs
 from model.tribert.network import TriBERT
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
+from storage.layout import Layout
 from storage.models import read_model, read_snapshot
 from storage.store import FeatureStore
 
@@ -70,7 +71,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     published = read_model(store.layout, job.models[0])
     config = Config.from_json(published["record"]["configuration"])
     settings = EvaluationConfig.from_json(job.configuration)
-    network = load_network(store.layout.model(job.models[0]), config, published["classes"])
+    network = load_network(store.layout, job.models[0], config, published["classes"])
     stages = stages_read(store, job.stages)
     test = [
         item
@@ -99,10 +100,10 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     return results
 
 
-def load_network(folder: Path, config: Config, classes: Sequence[str]) -> TriBERT:
+def load_network(layout: Layout, name: str, config: Config, classes: Sequence[str]) -> TriBERT:
     """Return a published network with its weights, in evaluation mode."""
     network = TriBERT(config, len(classes))
-    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    network.load_state_dict(read_weights(layout, name))
     return network.eval()
 
 

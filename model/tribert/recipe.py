@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-import torch
-
 from model.jobs import TrainJob
 from model.train.parts import TrainParts
 from model.tribert.batch import collate
@@ -70,7 +68,7 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
         monitor="val/mask_loss" if val else None,
         mode="min",
         clip_norm=config.optim.clip_norm,
-        export=lambda: _state(module),
+        export=module.network.state_dict,
         classes=classes,
         ids_used={split: [clip.item_id for clip in each.clips] for split, each in found.items()},
         ids_missing={key: why for each in found.values() for key, why in each.left_out.items()},
@@ -81,11 +79,6 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
             "parameters": sum(p.numel() for p in module.network.parameters()),
         },
     )
-
-
-def _state(module: TriBERTModule) -> dict[str, torch.Tensor]:
-    """Return the network's tensors as a file holds them: kernels may be channels-last in memory."""
-    return {name: value.contiguous() for name, value in module.network.state_dict().items()}
 
 
 class _DatasetMaker:

@@ -96,7 +96,7 @@ class ToneStore:
 
 @pytest.fixture(scope="session")
 def tone_store(tmp_path_factory: pytest.TempPathFactory) -> ToneStore:
-    """18 clips of 3 s (10 train, 4 val, 4 test), one of 0.5 s, one without poses, one unlabelled."""
+    """18 clips of 3 s (10 train, 4 val, 4 test), one of 0.5 s, one poseless, one unlabelled."""
     return make_tone_store(tmp_path_factory.mktemp("store"))
 
 

@@ -196,7 +196,8 @@ def evaluated(tone_store, stages, snapshot, tmp_path_factory):
     job = train_job(tone_store, stages, snapshot)
     folder = tone_store.layout.root / "prepared"
     folder.mkdir()
-    save_file(dict(parts.export()), folder / "weights.safetensors")
+    weights = {name: value.contiguous() for name, value in parts.export().items()}
+    save_file(weights, folder / "weights.safetensors")
     publish_model(tone_store.layout, job.record, folder, {"classes": list(parts.classes)})
     evaluation = EvaluateJob(
         what="separation",
