@@ -1,8 +1,9 @@
-"""A window of a video as a file of its own: a path and a window flow in, a Matroska file flows out.
+"""A window of a video as its own file: a path and a window flow in, a Matroska file flows out.
 
-The file's clock is the window's: t = 0 at its start, whatever picture or sound comes first. Pictures
-are encoded anew (a copy could only begin at a key frame) and keep their times; sound is kept
-without loss. Equal input gives equal bytes with one version of ffmpeg.
+The file's clock is the window's: t = 0 at its start, whatever picture or sound comes first.
+Pictures are encoded anew (a copy could only begin at a key frame) and keep their times, so the
+first one may come up to one picture late; sound is kept without loss. Equal input gives equal
+bytes with one version of ffmpeg.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.cut import EXTENSION as CUT_EXTENSION
 from pipeline.cut import cut_window
 from pipeline.failures import EnvironmentBroken, ItemFailure, ProcessFailed, ProcessTimeout
-from pipeline.ffmpeg import read_headers
+from pipeline.ffmpeg import ffmpeg_version, read_headers
 from storage.atomic import private_file, publish_json, publish_private, temp_path
 from storage.errors import StoreError
 from storage.fingerprint import sha256_file
@@ -26,6 +26,7 @@ from storage.outcomes import FetchEvent, utc_now
 from storage.records import OK, TRANSIENT_REASONS, ItemId
 
 MODES = ("copy", "hardlink", "symlink")
+CUT = "cut"
 TIMEOUT_S = 3600.0
 _DIGEST_DIGITS = 8
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
@@ -134,7 +135,7 @@ def _import(
     else:
         media, digest = _enter_cut(source, folder, item.window, window, timeout_s)
         duration_s = window[1] - window[0]
-    _describe(media, digest, item, source, mode if window is None else "cut")
+    _describe(media, digest, item, source.absolute(), mode if window is None else CUT)
     return {
         "reason": OK,
         "media": str(media.relative_to(layout.root)),
@@ -252,10 +253,10 @@ def _stat_text(stat: tuple[int, int] | None) -> str:
 
 def _describe(media: Path, digest: str, item: ItemId, source: Path, how: str) -> None:
     """Publish the description beside a media file."""
-    publish_json(
-        media.with_name(media.name + ".json"),
-        {"item_id": str(item), "sha256": digest, "origin": str(source.absolute()), "how": how},
-    )
+    description = {"item_id": str(item), "sha256": digest, "origin": str(source), "how": how}
+    if how == CUT:
+        description["ffmpeg"] = ffmpeg_version()
+    publish_json(media.with_name(media.name + ".json"), description)
 
 
 def _duration_s(media: Path, timeout_s: float) -> float:

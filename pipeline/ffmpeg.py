@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
@@ -173,6 +174,13 @@ def decode_audio(
         yield np.zeros(min(block_samples, total - start), np.int16)
 
 
+@lru_cache(maxsize=1)
+def ffmpeg_version() -> str:
+    """Return the version of the ffmpeg on the PATH; raises ProgramMissing without one."""
+    first = run(["ffmpeg", "-version"], timeout_s=30).stdout.decode().partition("\n")[0]
+    return first.removeprefix("ffmpeg version ").partition(" ")[0]
+
+
 class _Grid:
     """Gathers pictures into blocks of rows; a row that ffmpeg left out repeats the one before."""
 
@@ -307,10 +315,13 @@ def _frames_command(
     stream = _input(path)[str(video.index)]
     if info.shift_s:
         stream = stream.filter("setpts", f"PTS-round({info.shift_s:.6f}/TB)")
+    stream = stream.filter("showinfo@in", checksum=0)
+    if video.rate_known:  # else fps drops a last picture that lies between two of its ticks
+        pad_s = float(2 / rate) + 2 / video.fps
+        stream = stream.filter("tpad", stop_mode="clone", stop_duration=f"{pad_s:.6f}")
     stream = (
-        stream.filter("showinfo@in", checksum=0)
-        # round=up makes a picture of the grid's tick t the last one with pts <= t
-        .filter("fps", fps=f"{rate.numerator}/{rate.denominator}", round="up", start_time=0)
+        # round=up makes the picture at the grid's tick t the last one with pts <= t
+        stream.filter("fps", fps=f"{rate.numerator}/{rate.denominator}", round="up", start_time=0)
         .filter("showinfo@out", checksum=0)
         .filter("scale", w=size[0], h=size[1], flags="bicubic+accurate_rnd+full_chroma_int")
     )

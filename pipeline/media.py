@@ -37,8 +37,8 @@ class VideoInfo:
     """The picture stream in use.
 
     `width_px` and `height_px` are of the picture as shown, after rotation; pixels are taken as
-    square. `fps` is the average rate of the pictures. `start_s` and `end_s` are on the item's
-    clock: first picture, end of the last one.
+    square. `fps` is the average rate of the pictures; `rate_known` says that the headers give any
+    rate. `start_s` and `end_s` are on the item's clock: first picture, end of the last one.
     """
 
     index: int
@@ -49,6 +49,7 @@ class VideoInfo:
     start_s: float
     end_s: float
     rotation_deg: int = 0
+    rate_known: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

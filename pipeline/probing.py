@@ -166,6 +166,7 @@ def _video_info(
         start_s=round(start_s - origin_s, 6),
         end_s=round(end_s - origin_s, 6),
         rotation_deg=rotation,
+        rate_known=stream.get("r_frame_rate", "0/0") not in ("0/0", "0/1"),
     )
 
 
@@ -205,8 +206,10 @@ def _check_video(
     video = info.video
     if stream is None:
         return verdict("no_video", "no picture stream")
-    if video is None or not video.codec:
-        return verdict("corrupt", "a picture stream without a known codec, size or packets")
+    if not _codec(stream) or not stream.get("width"):
+        return verdict("corrupt", "a picture stream without a known codec or size")
+    if video is None:
+        return verdict("too_short", "a picture stream without a single packet")
     length_s = min(video.end_s, info.duration_s) - video.start_s
     if length_s < config.min_duration_s:
         return verdict("too_short", _too_short(length_s, config, "pictures"))
@@ -236,8 +239,10 @@ def _check_audio(
     audio = info.audio
     if stream is None:
         return verdict("no_audio", "no sound stream")
-    if audio is None or not audio.codec:
-        return verdict("corrupt", "a sound stream without a known codec or packets")
+    if not _codec(stream):
+        return verdict("corrupt", "a sound stream without a known codec")
+    if audio is None:
+        return verdict("too_short", "a sound stream without a single packet")
     length_s = min(audio.end_s, info.duration_s) - audio.start_s
     if length_s < config.min_duration_s:
         return verdict("too_short", _too_short(length_s, config, "sound"))

@@ -25,7 +25,7 @@ from pathlib import Path
 from pipeline.extractors.base import Extractor, Inputs
 from pipeline.failures import EnvironmentBroken, ItemFailure, ProcessFailed, ProcessTimeout
 from pipeline.media import OK, MediaInfo, MediaRef
-from pipeline.process import run
+from pipeline.ffmpeg import ffmpeg_version
 from pipeline.stages import ResolvedStage
 from storage.errors import ItemNotFound, StageNotFound, StoreNotWritable
 from storage.layout import Layout
@@ -250,9 +250,3 @@ def provenance(device: str = "cpu") -> dict[str, str]:
     found["ffmpeg"] = ffmpeg_version()
     return found
 
-
-@lru_cache(maxsize=1)
-def ffmpeg_version() -> str:
-    """Return the version of the ffmpeg on the PATH; raises ProgramMissing without one."""
-    first = run(["ffmpeg", "-version"], timeout_s=30).stdout.decode().partition("\n")[0]
-    return first.removeprefix("ffmpeg version ").partition(" ")[0]

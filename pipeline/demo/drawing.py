@@ -71,7 +71,7 @@ def background(rng: np.random.Generator, width_px: int, height_px: int) -> np.nd
                 image, (int(x), int(y)), (int(w), int(h)), 0, 0, 360, colour, -1, cv2.LINE_AA
             )
     soft = cv2.GaussianBlur(image, (0, 0), height_px / 50)
-    grain = cv2.resize(rng.normal(0, 4, (height_px // 4, width_px // 4, 1)), (width_px, height_px))
+    grain = cv2.resize(rng.normal(0, 3, (height_px // 4, width_px // 4, 1)), (width_px, height_px))
     mixed = soft * 0.75 + 32 + grain[..., None]
     return np.clip(mixed, 0, 255).astype(np.uint8)
 

@@ -41,12 +41,13 @@ class MusicPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPlan:
-    """Every clip of a demo, and the size of their pictures."""
+    """Every clip of a demo, and the size and rate of their pictures."""
 
     size: str
     width_px: int
     height_px: int
-    fps: int
+    music_fps: int
+    llp_fps: int
     music: tuple[MusicPlan, ...]
     llp: tuple[LlpPlan, ...]
 
@@ -64,16 +65,26 @@ def plan_demo(size: str, seed: int) -> DemoPlan:
         Another size.
     """
     if size == "demo":
-        music = _music(seed, INSTRUMENTS, {"train": 8, "val": 1, "test": 2}, _DUETS, (10.5, 12.0))
+        counts = {"train": 8, "val": 1, "test": 2}
         return DemoPlan(
-            size=size, width_px=320, height_px=256, fps=16, music=music, llp=plan_llp(seed)
+            size=size,
+            width_px=320,
+            height_px=256,
+            music_fps=16,
+            llp_fps=8,
+            music=_music(seed, INSTRUMENTS, counts, _DUETS, (10.5, 12.0)),
+            llp=plan_llp(seed),
         )
     if size == "micro":
-        few = ("drum", "tuba", "violin")
         counts = {"train": 1, "val": 1, "test": 1}
-        music = _music(seed, few, counts, (("drum", "violin"),), (6.2, 6.5))
         return DemoPlan(
-            size=size, width_px=160, height_px=128, fps=8, music=music, llp=plan_llp(seed, few=True)
+            size=size,
+            width_px=160,
+            height_px=128,
+            music_fps=8,
+            llp_fps=8,
+            music=_music(seed, ("drum", "tuba", "violin"), counts, _DUETS[4:5], (6.2, 6.5)),
+            llp=plan_llp(seed, few=True),
         )
     raise ValueError(f"demo size {size!r}: expected 'demo' or 'micro'")
 

