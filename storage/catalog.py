@@ -26,10 +26,12 @@ class ShardRef:
 class ItemState:
     """The latest word on an item: where its rows are, or why there are none.
 
-    `attempts` counts the passing failures so far of the media that the latest word is about.
+    `index` is that of the shard at `path`. `attempts` counts the passing failures so far of the
+    media that the latest word is about.
     """
 
     path: Path
+    index: ShardIndex
     entry: Entry
     attempts: int = 0
 
@@ -72,7 +74,10 @@ def merge_index(states: dict[str, ItemState], path: Path, index: ShardIndex) -> 
         same_media = before is not None and before.entry.media_sha256 == entry.media_sha256
         attempts = before.attempts if before is not None and same_media else 0
         states[item_id] = ItemState(
-            path=path, entry=entry, attempts=attempts + (entry.reason in TRANSIENT_REASONS)
+            path=path,
+            index=index,
+            entry=entry,
+            attempts=attempts + (entry.reason in TRANSIENT_REASONS),
         )
 
 

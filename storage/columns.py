@@ -6,6 +6,7 @@ In: an open HDF5 file, rows block by block. Out: datasets, written one whole chu
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,18 +27,30 @@ LIBVER = "v110"
 def create_file(path: Path) -> Iterator[h5py.File]:
     """Open a new HDF5 file for writing; equal contents give equal bytes (no times are kept).
 
-    After an exception the file is emptied before it is closed: HDF5 cannot close a file that it
-    cannot flush, and on a full disk would hold the space for as long as the process lives.
+    Without a chunk cache: whole chunks are written, and HDF5 crashes the process when it cannot
+    write a cached chunk to a full disk. For the same reason the file is emptied before it is closed
+    after an exception: HDF5 holds a file that it cannot flush for as long as the process lives.
     """
-    file = h5py.File(path, "x", libver=LIBVER, locking=False, track_order=False)
+    file = h5py.File(path, "x", libver=LIBVER, locking=False, rdcc_nbytes=0)
     try:
         yield file
-        file.close()
+        close_file(file)
     except BaseException:
         with suppress(OSError, RuntimeError):
             os.truncate(path, 0)
             file.close()
         raise
+
+
+def close_file(file: h5py.File) -> None:
+    """Close; h5py reports some failed writes as RuntimeError, here every one is an OSError."""
+    try:
+        file.close()
+    except RuntimeError as error:
+        code = re.search(r"errno = (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), str(error)) from error
 
 
 class Column:

@@ -60,11 +60,14 @@ class ShardIndex:
 class ShardFile:
     """A shard open for reading. Not thread-safe, not picklable: FeatureStore is both.
 
+    Opened again, it need not read its index again: pass the one that it gave before.
     Raises FileNotFoundError, CorruptShard (not HDF5, truncated, a failed checksum), StoreTooNew.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, index: ShardIndex | None = None) -> None:
         self.path = Path(path)
+        if index is not None:
+            self.index = index
         try:
             # No locks: a published shard never changes. No chunk cache: a chunk is read once.
             self._file = h5py.File(self.path, "r", locking=False, rdcc_nbytes=0)

@@ -14,7 +14,7 @@ from types import TracebackType
 import h5py
 
 from storage.atomic import private_file, put, replace_file
-from storage.columns import ArrayWriter, create_file
+from storage.columns import ArrayWriter, close_file, create_file
 from storage.errors import CorruptShard, StoreError
 from storage.fingerprint import canonical_json
 from storage.records import Block, Outcome, StageSchema, TimeBase
@@ -116,7 +116,7 @@ class ItemWriter:
                 time_base=self._time_base,
                 schema=self._schema,
             )
-            file.close()
+            close_file(file)
             put(self._temp, self._path)
 
 

@@ -274,16 +274,16 @@ class FeatureStore:
         self, state: ItemState, array: str, start: int, stop: int
     ) -> np.ndarray | list[bytes]:
         first = state.entry.start
-        return self._open(state.path).rows(array, first + start, first + stop)
+        return self._open(state.path, state.index).rows(array, first + start, first + stop)
 
-    def _open(self, path: Path) -> ShardFile:
+    def _open(self, path: Path, index: ShardIndex | None = None) -> ShardFile:
         shard = self._files.get(path)
         if shard is not None:
             self._files.move_to_end(path)
             return shard
         while len(self._files) >= self._max_open_files:
             self._files.popitem(last=False)[1].close()
-        shard = self._files[path] = ShardFile(path)
+        shard = self._files[path] = ShardFile(path, index=index)
         return shard
 
 
