@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ ALPHAPOSE_SUFFIX = ".alphapose.json"
 VIDEO_EXTENSIONS = frozenset(
     {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ogv", ".ts", ".webm"}
 )
+
+_LONGEST_ID = 180
 
 
 def read_folder(folder: Path, *, source: str) -> Dataset:
@@ -48,6 +51,18 @@ def read_folder(folder: Path, *, source: str) -> Dataset:
     )
 
 
+def video_id(file: str) -> str:
+    """Return the id of a file by its path below the folder: the path, percent-encoded.
+
+    A path that would be too long for a file's name keeps its beginning, and a digest of the whole.
+    """
+    encoded = path_safe(file)
+    if len(encoded) <= _LONGEST_ID:
+        return encoded
+    kept = next(n for n in range(len(file), -1, -1) if len(path_safe(file[:n])) < _LONGEST_ID - 13)
+    return f"{path_safe(file[:kept])}~{hashlib.sha256(file.encode()).hexdigest()[:12]}"
+
+
 def _entries(folder: Path) -> list[Entry]:
     """Return the items: those listed, and every other video as a whole without labels."""
     listed = read_labels(folder)
@@ -76,7 +91,7 @@ def _source_item(
     folder: Path, source: str, entry: Entry, events: Mapping[str, list[Event]]
 ) -> SourceItem:
     window = "{}-{}".format(*entry.window_ms) if entry.window_ms else "whole"
-    item_id = ItemId(source, path_safe(entry.file), window)
+    item_id = ItemId(source, video_id(entry.file), window)
     return SourceItem(
         item=DatasetItem(
             item_id=str(item_id),

@@ -101,7 +101,7 @@ def _kinds(
 
 def _spans(rng: np.random.Generator, label: str, kind: str, duration_s: int) -> list[Event]:
     """Return one class's event in each modality of its kind, in whole seconds."""
-    shortest = 3 if kind == "both" else 2
+    shortest = 4 if kind == "both" else 2
     length = int(rng.integers(shortest, duration_s + 1))
     onset = int(rng.integers(0, duration_s - length + 1))
     spans = {"audio": (onset, onset + length), "visual": (onset, onset + length)}

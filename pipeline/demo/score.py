@@ -49,7 +49,7 @@ def melody(
         length_s = beat_s * float(rng.choice(_BEATS, p=[0.35, 0.5, 0.15]))
         if now_s + length_s > duration_s - 0.05:
             return tuple(notes)
-        step = int(np.clip(step + rng.integers(-3, 4), 0, len(pitches) - 1))
+        step = _walk(rng, step, len(pitches))
         notes.append(
             Note(
                 onset_s=now_s,
@@ -62,6 +62,12 @@ def melody(
         now_s, left = now_s + length_s, left - 1
         if left == 0:
             now_s, left = now_s + float(rng.uniform(0.5, 1.1)), int(rng.integers(5, 10))
+
+
+def _walk(rng: np.random.Generator, step: int, count: int) -> int:
+    """Return another of `count` steps, at most three away; a walk turns round at the ends."""
+    stride = int(rng.choice([-3, -2, -1, 1, 2, 3]))
+    return step + stride if 0 <= step + stride < count else step - stride
 
 
 def groove(rng: np.random.Generator, *, duration_s: float, beat_s: float) -> Score:
