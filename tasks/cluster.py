@@ -46,7 +46,7 @@ def run_outcomes(jobs: Sequence[ItemJob], run: RunSettings) -> Iterator[Outcome]
     with connect(run) as client:
         futures = {client.submit(run_item, job, pure=False, retries=0): job for job in jobs}
         suspects = []
-        for future in as_completed(list(futures), raise_errors=False):
+        for future in as_completed(list(futures), loop=client.loop, raise_errors=False):
             error = future.exception()
             if error is None:
                 yield future.result()

@@ -210,7 +210,7 @@ def resolve_stages(settings: Settings, dataset: Dataset) -> dict[str, ResolvedSt
         if name == POSE_EMBED:
             continue
         chosen = {k: v for k, v in settings.stages[name].items() if v != "auto"}
-        configs[name] = definition.config(**{**dataset.preset.get(name, {}), **chosen})
+        configs[name] = replace(definition.default, **{**dataset.preset.get(name, {}), **chosen})
     return resolve(
         configs, precision=settings.run.precision, weights_dir=settings.run.weights_dir or None
     )

@@ -23,7 +23,6 @@ DEFAULTS = {
         "scheduling_error": "35",
         "unhandled_exception": "40",
     },
-    "worker": {"keep_alive": "true"},
 }
 
 

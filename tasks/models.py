@@ -19,7 +19,6 @@ from tasks.snapshots import Choice, choose
 
 POSE_MODEL = "stgcn"
 EVALUATIONS = {"tribert": "separation", "avvp": "parsing"}
-EVALUATION_VERSIONS = {"separation": 1, "parsing": 1}
 CONTROL = "label_permutation"
 
 
@@ -104,14 +103,12 @@ def is_trained(context: Context, job: TrainJob) -> bool:
     return model_complete(context.layout, job.name)
 
 
-def evaluation_job(
-    context: Context, recipe: str, jobs: list[TrainJob], *, version: int
-) -> EvaluateJob:
+def evaluation_job(context: Context, recipe: str, jobs: list[TrainJob]) -> EvaluateJob:
     """Return the evaluation of a recipe's model (and its control) on its snapshot's test items."""
     what = EVALUATIONS[recipe]
     extra = sorted(upstream_closure(set(stages_needed(recipe))) - {POSE_EMBED})
     stages = {**{s: context.stages[s].record.name for s in extra}, **jobs[0].stages}
-    settings = {"pairs": context.settings.run.test_pairs} if what == "separation" else {}
+    version, settings = _evaluation_settings(context, recipe)
     job = EvaluateJob(
         what=what,
         version=version,
@@ -136,9 +133,16 @@ def published_records(context: Context, recipe: str) -> list[ModelRecord]:
     return [r for r in records if r.recipe == recipe and r.dataset == context.name]
 
 
-def evaluation_version(what: str) -> int:
-    """Return the declared version of an evaluation's figures."""
-    return EVALUATION_VERSIONS[what]
+def _evaluation_settings(context: Context, recipe: str) -> tuple[int, dict[str, Any]]:
+    """Return the declared version of a recipe's figures, and how they are taken."""
+    if recipe == "avvp":
+        from model.avvp.config import EVALUATION_VERSION
+
+        return EVALUATION_VERSION, {}
+    from model.tribert.evaluation_config import EVALUATION_VERSION, evaluation_presets
+
+    settings = evaluation_presets[context.settings.models[recipe].preset].as_json()
+    return EVALUATION_VERSION, merged(settings, context.dataset.preset.get("separation", {}))
 
 
 def wants_control(context: Context, recipe: str) -> bool:

@@ -72,8 +72,6 @@ class RunSettings:
     """Smallest share of the items that must come through; below it the run fails."""
     min_items: int = 1
     """Fewest items that each class and each split must keep for a model to be trained."""
-    test_pairs: int = 24
-    """Mixtures in the separation test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

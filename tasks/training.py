@@ -16,11 +16,9 @@ from tasks.child import run_module
 from tasks.context import POSE_EMBED, stages_needed
 from tasks.features import Features, RunTask, StageShard, shards_with_items
 from tasks.models import (
-    EVALUATIONS,
     POSE_MODEL,
     chosen_job,
     evaluation_job,
-    evaluation_version,
     is_trained,
     wants_control,
 )
@@ -169,9 +167,7 @@ class Evaluate(ModelTask):
     def _job(self) -> EvaluateJob:
         recipe = str(self.model)
         jobs = [task.job() for task in self.requires()]
-        return evaluation_job(
-            self.context, recipe, jobs, version=evaluation_version(EVALUATIONS[recipe])
-        )
+        return evaluation_job(self.context, recipe, jobs)
 
 
 NEWER: dict[str, int] = {}

@@ -15,6 +15,9 @@ from typing import Any
 
 RECIPE_VERSION = 1
 
+EVALUATION_VERSION = 1
+"""Raised when the figures change for the same model and items."""
+
 stages_needed = ("vggish", "resnet152", "r2plus1d")
 
 

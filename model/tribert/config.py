@@ -311,3 +311,10 @@ def _released() -> Config:
 
 
 presets: dict[str, Config] = {"tiny": _tiny(), "paper": Config(), "released": _released()}
+
+
+def steps_override(max_steps: int) -> dict[str, Any]:
+    """Return the settings that end a training after `max_steps` steps."""
+    quarter, rest = divmod(max_steps, 4)
+    val_every_steps = quarter if quarter and not rest else max_steps
+    return {"optim": {"max_steps": max_steps, "val_every_steps": val_every_steps}}
