@@ -54,8 +54,9 @@ def cut_window(
             "too_short",
             f"the window starts at {start_s:g} s, the video ends at {info.duration_s:g} s",
         )
+    seek_s = start_s + info.origin_s - info.container_start_s  # -ss counts from the container's
     source = ffmpeg.input(
-        media_url(path), protocol_whitelist=PROTOCOLS, threads=1, ss=f"{start_s + info.shift_s:.6f}"
+        media_url(path), protocol_whitelist=PROTOCOLS, threads=1, ss=f"{seek_s:.6f}"
     )
     output = ffmpeg.output(
         *_streams(source, info),

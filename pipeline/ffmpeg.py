@@ -1,7 +1,7 @@
 """Decoding with ffmpeg: a media file and what probe found go in, blocks of pictures or samples out.
 
-The clock is the item's. Left to itself ffmpeg shifts a file so that its container's start time is
-0; `MediaInfo.shift_s` is what remains to the item's t = 0 and is taken off the timestamps here.
+Timestamps are taken as the container has them (`-copyts`: else ffmpeg shifts them by a start time
+that depends on the format and on the streams in use) and put on the item's clock here.
 One thread per decode: width comes from many items at once, and what a decoder makes of damaged
 data does not depend on the number of threads.
 """
@@ -313,8 +313,7 @@ def _frames_command(
     pixel_format: str,
 ) -> list[str]:
     stream = _input(path)[str(video.index)]
-    if info.shift_s:
-        stream = stream.filter("setpts", f"PTS-round({info.shift_s:.6f}/TB)")
+    stream = _on_items_clock(stream, "setpts", info)
     stream = stream.filter("showinfo@in", checksum=0)
     if video.rate_known:  # else fps drops a last picture that lies between two of its ticks
         pad_s = float(2 / rate) + 2 / video.fps
@@ -331,17 +330,14 @@ def _frames_command(
 
 def _audio_command(path: str, info: MediaInfo, audio: AudioInfo, rate_hz: int) -> list[str]:
     stream = _input(path)[str(audio.index)]
-    if info.shift_s:
-        stream = stream.filter("asetpts", f"PTS-round({info.shift_s:.6f}/TB)")
+    stream = _on_items_clock(stream, "asetpts", info)
     stream = stream.filter(
         "aresample",
         sample_rate=rate_hz,
-        out_sample_fmt="s16",
-        out_channel_layout="mono",
         first_pts=0,
         min_hard_comp=LARGEST_GAP_S,
         **{"async": 1},
-    )
+    ).filter("aformat", sample_fmts="s16", channel_layouts="mono")
     return _command(stream.output("pipe:", format="s16le", acodec="pcm_s16le"))
 
 
@@ -349,9 +345,15 @@ def _input(path: str) -> Any:
     return ffmpeg.input(media_url(path), protocol_whitelist=PROTOCOLS, threads=1)
 
 
+def _on_items_clock(stream: Any, filter_name: str, info: MediaInfo) -> Any:
+    if not info.origin_s:
+        return stream
+    return stream.filter(filter_name, f"PTS-round({info.origin_s:.6f}/TB)")
+
+
 def _command(output: Any) -> list[str]:
     quiet = output.global_args(
-        "-hide_banner", "-nostdin", "-nostats", "-loglevel", "repeat+level+info"
+        "-hide_banner", "-nostdin", "-nostats", "-copyts", "-loglevel", "repeat+level+info"
     )
     return quiet.global_args("-filter_complex_threads", "1").compile()
 

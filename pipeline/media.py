@@ -69,15 +69,15 @@ class MediaInfo:
     """What probe found in one item's media.
 
     `duration_s` is the item's length on its own clock: that of the window where the media reaches
-    its end, else of the media. `shift_s` is what ffmpeg's own clock (which starts at the
-    container's start time) shows at t = 0. `video_reason` and `audio_reason` are 'ok' or why a
-    stage that needs that stream cannot run: no_video, no_audio, silent, corrupt, too_short.
+    its end, else of the media. `container_start_s` is the start that the container claims.
+    `video_reason` and `audio_reason` are 'ok' or why a stage that needs that stream cannot run:
+    no_video, no_audio, silent, corrupt, too_short.
     """
 
     container: str
     duration_s: float
     origin_s: float
-    shift_s: float
+    container_start_s: float
     video: VideoInfo | None
     audio: AudioInfo | None
     video_reason: str

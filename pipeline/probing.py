@@ -118,12 +118,11 @@ def _describe(
     duration_s = max((end for _, end in spans.values()), default=origin_s) - origin_s
     if window_length_s is not None and duration_s > window_length_s - WINDOW_SLACK_S:
         duration_s = window_length_s
-    zero_s = float(container.get("start_time", 0.0))
     return MediaInfo(
         container=container["format_name"],
         duration_s=round(duration_s, 6),
         origin_s=round(origin_s, 6),
-        shift_s=round(origin_s - zero_s, 6),
+        container_start_s=float(container.get("start_time", 0.0)),
         video=_video_info(video, spans, origin_s, extents),
         audio=_audio_info(audio, spans, origin_s),
         video_reason=OK,

@@ -1,4 +1,4 @@
-"""Fixtures for every package: synthetic clips, a store with stages run on them, the shared files."""
+"""Fixtures for every package: synthetic clips, a store to run stages in, the shared files."""
 
 from __future__ import annotations
 

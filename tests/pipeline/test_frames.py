@@ -154,7 +154,7 @@ def test_size_changes_within_a_file_keep_the_grid(clips: Any, read_number: Reade
     assert np.all(np.diff(times_s) >= 0)
     numbers = [read_number(p) for p in pictures]
     assert numbers[:8] == expected_rows(np.arange(25) / 25, 8.0, 8)
-    assert numbers[9:23] == [n for n in expected_rows(np.arange(50) / 25, 8.0, 15)][1:15]
+    assert numbers[9:23] == expected_rows(np.arange(50) / 25, 8.0, 15)[1:15]
 
 
 def test_stage_stores_jpeg_at_the_short_side(clips: Any, laboratory: Any) -> None:
