@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from model.train.errors import TrainingDiverged
@@ -41,6 +43,7 @@ EXPECTED_WARNINGS = (
     r"You're resuming from a checkpoint that ended before the epoch",  # BatchPlan starts there
     r"Found \d+ module\(s\) in eval mode",  # frozen parts are the recipe's choice
     r"GPU available but not used",
+    r"You defined a `validation_step` but have no `val_dataloader`",  # a set without val items
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
     r"This process \(pid=\d+\) is multi-threaded, use of fork",  # workers only read and decode
 )
@@ -97,8 +100,9 @@ def fit(
     """Train `parts.module` to `parts.max_steps`, from the newest checkpoint in `run_dir` if any.
 
     Afterwards the module holds the weights of the best validation (`parts.monitor`), or the last
-    ones. Raises TrainingDiverged when the loss stops being finite, RunMismatch when the run
-    directory belongs to another training.
+    ones. SIGTERM ends it after the current step, with a checkpoint and exit code 143. Raises
+    TrainingDiverged when the loss stops being finite, RunMismatch when the run directory belongs
+    to another training.
     """
     where = Device.parse(device)
     folder = run_dir / CHECKPOINTS
@@ -121,7 +125,7 @@ def fit(
         _restore_finished(parts.module, resumed[0], [history, checkpoints])
     else:
         plan = _plan(parts, seed=seed, start=start, processes=where.processes)
-        with _quiet():
+        with _quiet(), _exit_code_of_sigterm():
             trainer = _trainer(parts, run_dir, where, [finite, history, checkpoints, *callbacks])
             trainer.fit(
                 parts.module,
@@ -280,6 +284,15 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _exit_code_of_sigterm() -> Iterator[None]:
+    """Give the end by SIGTERM the exit code that shells expect; Lightning's own is 0."""
+    try:
+        yield
+    except SIGTERMException as stop:
+        raise SystemExit(128 + signal.SIGTERM) from stop
 
 
 def _restore_finished(module: LightningModule, path: Path, callbacks: list[Callback]) -> None:

@@ -100,6 +100,7 @@ def _fit(job: TrainJob, parts: TrainParts, *callbacks: Callback) -> FitResult:
         seed=job.seed,
         loader_workers=job.loader_workers,
         device=job.device,
+        checkpoint_every_s=job.checkpoint_every_s,
         callbacks=callbacks,
     )
 

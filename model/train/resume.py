@@ -10,19 +10,20 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from model.train.errors import RunMismatch, TrainingDiverged
 from model.train.parts import TrainParts
 from storage.atomic import replace_file
 
 _STEP_FILE = re.compile(r"step-(\d{9})\.ckpt")
-SIGTERM_EXIT_CODE = 143
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, int] | None:
@@ -69,7 +70,7 @@ class Checkpoints(Callback):
 
     A checkpoint is written at every validation and in between every `every_steps` steps or
     `every_s` seconds. At a validation step it is written after the validation, never between the
-    step and its validation. SIGTERM ends the run after the current step, with a checkpoint.
+    step and its validation; and when SIGTERM ends the run after a step.
     """
 
     def __init__(
@@ -144,10 +145,8 @@ class Checkpoints(Callback):
         last = step == self.plan["max_steps"]
         due = self.every_steps is not None and step % self.every_steps == 0
         late = trainer.strategy.broadcast(time.monotonic() - self._saved_at > self.every_s)
-        if last or due or late or trainer.received_sigterm:
+        if last or due or late:
             self.save(trainer)
-        if trainer.received_sigterm:
-            raise SystemExit(SIGTERM_EXIT_CODE)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best (or as good), then save."""
@@ -157,10 +156,16 @@ class Checkpoints(Callback):
             if self.best_value is None or self.sign * value >= self.sign * self.best_value:
                 self.best_step, self.best_value = trainer.global_step, value
                 if trainer.is_global_zero:
-                    weights = pl_module.state_dict()
                     path = self.folder / f"best-{self.best_step:09d}.pt"
-                    replace_file(path, lambda private: torch.save(weights, private))
+                    replace_file(path, _WeightsWriter(pl_module))
         self.save(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Keep the step when the run was asked to end after it (not in mid-validation)."""
+        if isinstance(exception, SIGTERMException) and trainer.training:
+            self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint of the current step, then remove what it replaces."""
@@ -190,6 +195,15 @@ class Checkpoints(Callback):
         for path in [*self.folder.glob("step-*.ckpt"), *self.folder.glob("best-*.pt")]:
             if path not in keep:
                 path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _WeightsWriter:
+    module: LightningModule
+
+    def __call__(self, path: Path) -> None:
+        with path.open("wb") as file:  # torch.save itself refuses names that start with a dot
+            torch.save(self.module.state_dict(), file)
 
 
 def _all_processes(state: dict[str, Any]) -> list[dict[str, Any]]:
