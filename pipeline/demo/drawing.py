@@ -54,26 +54,22 @@ def skin(rng: np.random.Generator) -> Colour:
     return tuple(np.clip(tone, 0, 255))
 
 
-def background(rng: np.random.Generator, width_px: int, height_px: int) -> np.ndarray:
-    """Return a picture (height, width, 3) uint8 BGR: a gradient and some clutter, softly drawn."""
+def background(rng: np.random.Generator, side_px: int) -> np.ndarray:
+    """Return a square picture, uint8 BGR: a gradient and some clutter, softly drawn."""
     wall, floor, *rest = colours(rng, 8)
-    rows = np.linspace(0, 1, height_px)[:, None, None]
-    picture = (np.array(wall) * (1 - rows) + np.array(floor) * rows).repeat(width_px, axis=1)
-    image = np.ascontiguousarray(picture.astype(np.uint8))
+    rows = np.linspace(0, 1, side_px)[:, None, None]
+    gradient = (np.array(wall) * (1 - rows) + np.array(floor) * rows).repeat(side_px, axis=1)
+    image = np.ascontiguousarray(gradient.astype(np.uint8))
+    pen = Pen(image, side_px, (0.0, 0.0))
     for colour in rest:
-        x, y = rng.uniform(0, width_px), rng.uniform(0, height_px)
-        w, h = rng.uniform(0.05, 0.2, 2) * height_px
+        centre, half = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2, 2)
         if rng.random() < 0.5:
-            corner, other = (int(x - w), int(y - h)), (int(x + w), int(y + h))
-            cv2.rectangle(image, corner, other, colour, -1, cv2.LINE_AA)
+            pen.area(centre + half * [(-1, -1), (1, -1), (1, 1), (-1, 1)], colour)
         else:
-            cv2.ellipse(
-                image, (int(x), int(y)), (int(w), int(h)), 0, 0, 360, colour, -1, cv2.LINE_AA
-            )
-    soft = cv2.GaussianBlur(image, (0, 0), height_px / 50)
-    grain = cv2.resize(rng.normal(0, 3, (height_px // 4, width_px // 4, 1)), (width_px, height_px))
-    mixed = soft * 0.75 + 32 + grain[..., None]
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+            pen.oval(centre, (half[0], half[1]), 0.0, colour)
+    soft = cv2.GaussianBlur(image, (0, 0), side_px / 50)
+    grain = cv2.resize(rng.normal(0, 3, (side_px // 4, side_px // 4)), (side_px, side_px))
+    return np.clip(soft * 0.75 + 32 + grain[..., None], 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

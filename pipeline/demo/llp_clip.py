@@ -14,12 +14,13 @@ from pipeline.demo.llp_sounds import event_sound, room_sound
 from pipeline.demo.timbre import RATE_HZ
 from storage.records import Event
 
-_PLACES = 3
+_PLACES = {0: (), 1: (0.5,), 2: (0.29, 0.71), 3: (0.21, 0.5, 0.79)}
+"""Where objects stand by their number, in widths of the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """One visual event: what, when, and where in the picture (its middle, in heights)."""
+    """One visual event: what, when, and where in the picture (its middle, 0-1)."""
 
     event: Event
     coat: Coat
@@ -39,25 +40,25 @@ class LlpClip:
     duration_s: int
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Yield each picture, (height, width, 3) uint8 BGR."""
-        height_px, width_px = self.backdrop.shape[:2]
+        """Yield each picture, (side, side, 3) uint8 BGR."""
+        side_px = self.backdrop.shape[0]
         for index in range(self.duration_s * self.fps):
             picture, time_s = self.backdrop.copy(), index / self.fps
-            middle = (width_px / 2, height_px / 2)
-            plain_shape(Pen(picture, height_px, middle), time_s, self.bystander)
+            middle = (side_px / 2, side_px / 2)
+            plain_shape(Pen(picture, side_px, middle), time_s, self.bystander)
             for sight in self.sights:
                 if sight.event.onset_s <= time_s < sight.event.offset_s:
-                    place = (sight.place[0] * height_px, sight.place[1] * height_px)
-                    pen = Pen(picture, height_px * sight.size, place)
+                    place = (sight.place[0] * side_px, sight.place[1] * side_px)
+                    pen = Pen(picture, sight.size * side_px, place)
                     moment_s = sight.coat.pace * time_s + sight.coat.phase
                     OBJECTS[sight.event.label](pen, moment_s, sight.coat)
             yield picture
 
 
-def stage(plan: LlpPlan, *, width_px: int, height_px: int, fps: int) -> LlpClip:
+def stage(plan: LlpPlan, *, side_px: int, fps: int) -> LlpClip:
     """Return the clip of `plan`: everything but the pixels of its frames."""
     rng = np.random.default_rng(plan.seed)
-    backdrop = background(rng, width_px, height_px)
+    backdrop = background(rng, side_px)
     sound = room_sound(plan.duration_s, rng)
     for event in plan.events:
         if event.modality == "audio":
@@ -66,7 +67,7 @@ def stage(plan: LlpPlan, *, width_px: int, height_px: int, fps: int) -> LlpClip:
             sound[start : start + len(tone)] += tone[: len(sound) - start]
     return LlpClip(
         sound=np.clip(sound, -0.95, 0.95).astype(np.float32),
-        sights=_sights(plan, rng, width_px / height_px),
+        sights=_sights(plan, rng),
         bystander=coat(rng),
         backdrop=backdrop,
         fps=fps,
@@ -74,15 +75,17 @@ def stage(plan: LlpPlan, *, width_px: int, height_px: int, fps: int) -> LlpClip:
     )
 
 
-def _sights(plan: LlpPlan, rng: np.random.Generator, aspect: float) -> tuple[Sight, ...]:
+def _sights(plan: LlpPlan, rng: np.random.Generator) -> tuple[Sight, ...]:
+    """Return the visual events, side by side in a random order, smaller where there are three."""
     seen = [event for event in plan.events if event.modality == "visual"]
-    places = rng.permutation(_PLACES)
+    places = _PLACES[len(seen)]
+    order = rng.permutation(len(seen))
     return tuple(
         Sight(
             event=event,
             coat=coat(rng),
-            place=(aspect * (place + 0.5) / _PLACES, float(rng.uniform(0.46, 0.56))),
-            size=float(rng.uniform(0.95, 1.15)),
+            place=(places[where] + float(rng.uniform(-0.02, 0.02)), float(rng.uniform(0.46, 0.54))),
+            size=float(rng.uniform(0.95, 1.1)) * (0.8 if len(seen) == 3 else 1.0),
         )
-        for event, place in zip(seen, places, strict=False)
+        for event, where in zip(seen, order, strict=True)
     )

@@ -1,8 +1,8 @@
 """A class, a moment and a pen in, an object on the picture out.
 
 Classes differ in texture, shape and motion (dots, spokes, rings, checks, stripes, strings), never
-in colour: each object gets a dark and a light colour of the common palette. Units are heights of
-the picture; the origin is the middle of the object's place, which is 0.4 wide.
+in colour: each object gets a dark and a light colour of the common palette. Units are sides of the
+picture; the origin is the middle of the object's place, which is 0.4 wide.
 """
 
 from __future__ import annotations
@@ -151,5 +151,5 @@ OBJECTS: dict[str, Callable[[Pen, float, Coat], None]] = {
 def plain_shape(pen: Pen, time_s: float, coat: Coat) -> None:
     """Draw what moves in every clip and means nothing: a plain shape on its round."""
     turn = 0.5 * coat.pace * time_s + coat.phase
-    centre = vector(0.55 * np.cos(turn), 0.35 * np.sin(1.3 * turn))
+    centre = vector(0.4 * np.cos(turn), 0.35 * np.sin(1.3 * turn))
     pen.area(oval_points(centre, (0.07, 0.05), turn), coat.dark)

@@ -62,9 +62,7 @@ def _make_music(path: Path, clip: MusicPlan, plan: DemoPlan) -> None:
     """Write the joints and then the clip: a clip that is there has its joints beside it."""
     if path.exists():
         return
-    staged = music_clip.stage(
-        clip, width_px=plan.width_px, height_px=plan.height_px, fps=plan.music_fps
-    )
+    staged = music_clip.stage(clip, side_px=plan.side_px, fps=plan.music_fps)
     joints_px = np.stack([performer.joints_px() for performer in staged.performers])
     beside = path.with_name(path.stem + ALPHAPOSE_SUFFIX)
     write_alphapose(beside, joints_px, np.random.default_rng([clip.seed, 1]))
@@ -74,9 +72,7 @@ def _make_music(path: Path, clip: MusicPlan, plan: DemoPlan) -> None:
 def _make_llp(path: Path, clip: LlpPlan, plan: DemoPlan) -> None:
     if path.exists():
         return
-    staged = llp_clip.stage(
-        clip, width_px=plan.width_px, height_px=plan.height_px, fps=plan.llp_fps
-    )
+    staged = llp_clip.stage(clip, side_px=plan.side_px, fps=plan.llp_fps)
     write_clip(path, staged.frames(), staged.sound, fps=plan.llp_fps)
 
 

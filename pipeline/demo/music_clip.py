@@ -66,16 +66,16 @@ class MusicClip:
             yield picture
 
 
-def stage(plan: MusicPlan, *, width_px: int, height_px: int, fps: int) -> MusicClip:
+def stage(plan: MusicPlan, *, side_px: int, fps: int) -> MusicClip:
     """Return the clip of `plan`: everything but the pixels of its frames."""
     rng = np.random.default_rng(plan.seed)
-    backdrop = background(rng, width_px, height_px)
+    backdrop = background(rng, side_px)
     times_s = np.arange(round(plan.duration_s * fps)) / fps
     sounds, performers = [], []
     for position, instrument in enumerate(plan.instruments):
         score = _score(instrument, plan.duration_s, rng)
         sounds.append(perform(instrument, score, duration_s=plan.duration_s, rng=rng))
-        place = _place(rng, position, len(plan.instruments), width_px, height_px)
+        place = _place(rng, position, len(plan.instruments), side_px)
         performers.append(_performer(PLAYERS[instrument], score, times_s, rng, place))
     return MusicClip(
         sound=level(np.sum(sounds, axis=0)), performers=tuple(performers), backdrop=backdrop
@@ -93,16 +93,15 @@ def _score(instrument: str, duration_s: float, rng: np.random.Generator) -> Scor
 
 
 def _place(
-    rng: np.random.Generator, position: int, count: int, width_px: int, height_px: int
+    rng: np.random.Generator, position: int, count: int, side_px: int
 ) -> tuple[float, float, float]:
     """Return the height of a performer and the place of their pelvis, pixels."""
     if count == 1:
-        scale_px = height_px * rng.uniform(0.80, 0.95)
-        x = width_px * rng.uniform(0.38, 0.62)
+        height, x = rng.uniform(0.80, 0.95), rng.uniform(0.43, 0.57)
     else:
-        scale_px = height_px * rng.uniform(0.64, 0.74)
-        x = width_px * (0.27 + 0.46 * position + rng.uniform(-0.02, 0.02))
-    return scale_px, x, height_px * rng.uniform(0.96, 1.0) - 0.46 * scale_px
+        height, x = rng.uniform(0.58, 0.66), 0.28 + 0.44 * position + rng.uniform(-0.02, 0.02)
+    foot = rng.uniform(0.96, 1.0)
+    return height * side_px, x * side_px, (foot - 0.46 * height) * side_px
 
 
 def _performer(

@@ -41,11 +41,13 @@ class MusicPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPlan:
-    """Every clip of a demo, and the size and rate of their pictures."""
+    """Every clip of a demo, and the size and rate of their pictures.
+
+    Pictures are square: networks see the centre, 224 of 256 pixels, so nothing may be at the sides.
+    """
 
     size: str
-    width_px: int
-    height_px: int
+    side_px: int
     music_fps: int
     llp_fps: int
     music: tuple[MusicPlan, ...]
@@ -68,8 +70,7 @@ def plan_demo(size: str, seed: int) -> DemoPlan:
         counts = {"train": 8, "val": 1, "test": 2}
         return DemoPlan(
             size=size,
-            width_px=320,
-            height_px=256,
+            side_px=256,
             music_fps=16,
             llp_fps=8,
             music=_music(seed, INSTRUMENTS, counts, _DUETS, (10.5, 12.0)),
@@ -79,8 +80,7 @@ def plan_demo(size: str, seed: int) -> DemoPlan:
         counts = {"train": 1, "val": 1, "test": 1}
         return DemoPlan(
             size=size,
-            width_px=160,
-            height_px=128,
+            side_px=128,
             music_fps=8,
             llp_fps=8,
             music=_music(seed, ("drum", "tuba", "violin"), counts, _DUETS[4:5], (6.2, 6.5)),
