@@ -19,6 +19,9 @@ from pipeline.stages import ProbeConfig
 
 PRIMING_S = 0.1
 """Sound that begins less than this before 0 is a codec's priming, which decoders drop."""
+EARLY_S = 1.0
+EARLY_SHARE = 0.1
+"""A stream that ends this much before its declared end, in both measures, is cut off."""
 WINDOW_SLACK_S = 0.5
 """A window whose media ends at most this early keeps its nominal length."""
 _AGREE_S = 0.1
@@ -209,6 +212,8 @@ def _check_video(
         return verdict("corrupt", "a picture stream without a known codec or size")
     if video is None:
         return verdict("too_short", "a picture stream without a single packet")
+    if _ends_early(stream, info, video.end_s):
+        return verdict("corrupt", _cut_off(stream, video.end_s - video.start_s))
     length_s = min(video.end_s, info.duration_s) - video.start_s
     if length_s < config.min_duration_s:
         return verdict("too_short", _too_short(length_s, config, "pictures"))
@@ -242,6 +247,8 @@ def _check_audio(
         return verdict("corrupt", "a sound stream without a known codec")
     if audio is None:
         return verdict("too_short", "a sound stream without a single packet")
+    if _ends_early(stream, info, audio.end_s):
+        return verdict("corrupt", _cut_off(stream, audio.end_s - audio.start_s))
     length_s = min(audio.end_s, info.duration_s) - audio.start_s
     if length_s < config.min_duration_s:
         return verdict("too_short", _too_short(length_s, config, "sound"))
@@ -266,6 +273,20 @@ def _peak(path: str, info: MediaInfo, limit: float, timeout_s: float) -> float |
         if peak >= limit:
             return None
     return peak
+
+
+def _ends_early(stream: Mapping[str, Any], info: MediaInfo, end_s: float) -> bool:
+    """Whether the file stops well before the stream's end by the headers: a download cut off."""
+    declared_s = float(stream.get("duration", 0.0))
+    claimed_s = float(stream.get("start_time", 0.0)) - info.origin_s + declared_s
+    return claimed_s - end_s > max(EARLY_S, EARLY_SHARE * declared_s)
+
+
+def _cut_off(stream: Mapping[str, Any], length_s: float) -> str:
+    return (
+        f"only {length_s:.3f} s of {float(stream['duration']):.3f} s are in the file: "
+        "a download or copy that was cut off? Get it again"
+    )
 
 
 def _too_short(length_s: float, config: ProbeConfig, what: str) -> str:
