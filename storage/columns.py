@@ -5,6 +5,7 @@ In: an open HDF5 file, rows block by block. Out: datasets, written one whole chu
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,19 @@ def create_file(path: Path) -> Iterator[h5py.File]:
             os.truncate(path, 0)
             file.close()
         raise
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a finished file for reading. Raises FileNotFoundError also when it vanishes meanwhile.
+
+    No locks: a finished file never changes. No chunk cache: a chunk is read once.
+    """
+    try:
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
+    except OSError as error:
+        if path.exists():
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
 
 
 def close_file(file: h5py.File) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from storage.columns import read_text_column
+from storage.columns import open_file, read_text_column
 from storage.errors import CorruptShard, InvalidRecord, ItemNotFound, StoreTooNew
 from storage.fingerprint import StageRecord
 from storage.records import OK, Outcome, StageSchema, TimeBase
@@ -69,8 +69,7 @@ class ShardFile:
         if index is not None:
             self.index = index
         try:
-            # No locks: a published shard never changes. No chunk cache: a chunk is read once.
-            self._file = h5py.File(self.path, "r", locking=False, rdcc_nbytes=0)
+            self._file = open_file(self.path)
         except FileNotFoundError:
             raise
         except OSError as error:

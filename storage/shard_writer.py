@@ -19,6 +19,7 @@ from storage.columns import (
     ArraySizes,
     ArrayWriter,
     create_file,
+    open_file,
     write_column,
     write_text_column,
 )
@@ -195,7 +196,7 @@ def _write_array(file: h5py.File, spec: ArraySpec, items: Sequence[StagedItem]) 
     values = sum(_staged_size(item, spec) for item in items) if spec.is_bytes else rows
     writer = ArrayWriter(file, spec, ArraySizes(rows, values))
     for item in items:
-        with h5py.File(item.path, "r", locking=False) as source:
+        with open_file(item.path) as source:
             try:
                 _copy_rows(source, spec, writer)
             except OSError as error:
@@ -220,5 +221,5 @@ def _copy_rows(source: h5py.File, spec: ArraySpec, writer: ArrayWriter) -> None:
 
 
 def _staged_size(item: StagedItem, spec: ArraySpec) -> int:
-    with h5py.File(item.path, "r", locking=False) as file:
+    with open_file(item.path) as file:
         return int(file[f"data/{spec.name}"].shape[0])

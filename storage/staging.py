@@ -14,7 +14,7 @@ from types import TracebackType
 import h5py
 
 from storage.atomic import private_file, put, replace_file
-from storage.columns import ArrayWriter, close_file, create_file
+from storage.columns import ArrayWriter, close_file, create_file, open_file
 from storage.errors import CorruptShard, StoreError
 from storage.fingerprint import canonical_json
 from storage.records import Block, Outcome, StageSchema, TimeBase
@@ -164,7 +164,7 @@ def _bounded(detail: str) -> str:
 def read_staged(path: Path) -> StagedItem:
     """Return what a staged file holds, without its rows. Raises FileNotFoundError, CorruptShard."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_file(Path(path)) as file:
             item = json.loads(file.attrs["item_json"])
             schema_json = file.attrs.get("schema_json")
     except FileNotFoundError:

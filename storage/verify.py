@@ -15,6 +15,7 @@ import numpy as np
 
 from storage.atomic import abandoned_temp
 from storage.catalog import ShardRef, list_shards, list_stage_sources, list_stages
+from storage.columns import open_file
 from storage.errors import StoreError
 from storage.fingerprint import StageRecord, sha256_file
 from storage.layout import STAGE_NAME, Layout
@@ -107,6 +108,10 @@ def _verify_meta(layout: Layout, name_fp: str) -> Iterator[Problem]:
     path = layout.stage_meta(name_fp)
     try:
         record = StageRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        if list_stage_sources(layout, name_fp):  # else a run was killed before its first shard
+            yield Problem(path=path, where="", message="missing; run the stage again")
+        return
     except (OSError, ValueError, TypeError) as error:
         yield Problem(path=path, where="", message=f"cannot be read ({error})")
         return
@@ -155,7 +160,7 @@ def _corrupt_datasets(path: Path) -> list[Problem]:
                 )
             )
 
-    with h5py.File(path, "r", locking=False) as file:
+    with open_file(path) as file:
         file.visititems(check)
     return problems
 

@@ -16,8 +16,7 @@ from storage import FeatureStore, StageRecord, extend_plan, open_store, read_pla
 from storage.verify import ERROR
 
 WORKER = """
-import sys
-from pathlib import Path
+import os, sys
 import numpy as np
 import storage
 from storage import models
@@ -52,7 +51,7 @@ for shard in storage.read_plan(layout, "demo"):
                         provenance={"shift": str(shift)}, schema=schema)
 models.write_snapshot(layout, "d", [storage.DatasetItem(item_id=i) for i in ids])
 models.pin(layout, "d", "frames:0", "model")
-prepared = layout.run("r") / str(shift)
+prepared = layout.run(f"r{os.getpid()}")
 prepared.mkdir(parents=True, exist_ok=True)
 (prepared / "weights.safetensors").write_bytes(b"w" * 100_000)
 models.publish_model(
@@ -90,17 +89,18 @@ def digests(layout):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("shard-*")}
 
 
-@pytest.fixture
-def undisturbed(tmp_path):
-    finish(start(tmp_path / "undisturbed"))
-    return digests(open_store(tmp_path / "undisturbed"))
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("undisturbed")
+    finish(start(root))
+    return digests(open_store(root))
 
 
 def test_a_writer_killed_again_and_again_leaves_only_complete_files(tmp_path, undisturbed):
     rng = random.Random(0)
     layout = open_store(tmp_path / "s", create=True)
     kills = 0
-    for _ in range(12):
+    for _ in range(10):
         worker = start(layout.root)
         worker.stdout.readline()  # imported: what follows is all publishing
         time.sleep(rng.uniform(0.0, 0.25))
