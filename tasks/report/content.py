@@ -1,0 +1,203 @@
+"""What stands on a report's page: the spec and the store in, plain values for the template out.
+
+Every name of the store is resolved here; the template only lays out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from storage.layout import Layout
+from storage.models import read_evaluation, read_model
+from tasks.report import figures
+from tasks.report.spec import ReportSpec
+
+PAPER_SEPARATION = {
+    "TriBERT, MUSIC21, single source (paper, Table 1)": (10.09, 17.45, 12.80),
+    "TriBERT, MUSIC21, multi-source (paper, Table 1)": (7.66, 14.54, 11.06),
+}
+PAPER_PARSING = {
+    "HAN, LLP test (paper)": {
+        "segment": (60.1, 52.9, 48.9, 54.0, 55.4),
+        "event": (51.3, 48.9, 43.0, 47.7, 48.0),
+    }
+}
+FIGURES = ("audio", "visual", "audio_visual", "type_at_av", "event_at_av")
+MODALITIES = ("audio", "visual")
+
+
+def page(spec: ReportSpec) -> dict[str, Any]:
+    """Return the template's values."""
+    layout = Layout(Path(spec.root))
+    results = [(name, read_evaluation(layout, name)) for name in spec.evaluations]
+    return {
+        "spec": spec,
+        "random_weights": _random_weights(spec),
+        "coverage": spec.coverage,
+        "stages": _stage_rows(spec),
+        "models": [_model(layout, name) for name in spec.models],
+        "separation": [_separation(layout, n, r) for n, r in results if r["kind"] == "separation"],
+        "parsing": [_parsing(n, r) for n, r in results if r["kind"] == "parsing"],
+        "versions": spec.provenance["versions"],
+        "settings": spec.provenance["settings"],
+    }
+
+
+def _random_weights(spec: ReportSpec) -> list[str]:
+    """Return `stage (random:<seed>)` for each network that no trained file was given for."""
+    found = {
+        f"{row['record']['stage']} ({value})"
+        for rows in spec.stages.values()
+        for row in rows
+        for value in row["record"]["weights"].values()
+        if value.startswith("random:")
+    }
+    return sorted(found)
+
+
+def _stage_rows(spec: ReportSpec) -> list[dict[str, Any]]:
+    rows = []
+    for source, stages in spec.stages.items():
+        for stage in stages:
+            record = stage["record"]
+            settings = {**record["parameters"], **record["weights"]}
+            for key in ("backend", "precision"):
+                if record[key]:
+                    settings[key] = record[key]
+            rows.append(
+                {
+                    "source": source,
+                    "name": stage["name"],
+                    "ok": stage["outcomes"].get("ok", 0),
+                    "failed": {k: v for k, v in stage["outcomes"].items() if k != "ok"},
+                    "settings": ", ".join(f"{k} = {v}" for k, v in sorted(settings.items())),
+                }
+            )
+    return rows
+
+
+def _model(layout: Layout, name: str) -> dict[str, Any]:
+    model = read_model(layout, name)
+    history = [
+        json.loads(line)
+        for line in (layout.model(name) / "history.jsonl").read_text().splitlines()
+        if line.strip()
+    ]
+    record = model["record"]
+    return {
+        "name": name,
+        "recipe": record["recipe"],
+        "control": bool(record["configuration"].get("label_permutation")),
+        "snapshot": record["snapshot"],
+        "seed": record["seed"],
+        "steps": model["steps"],
+        "wall_s": model["wall_s"],
+        "parameters": model["weights_parameters"],
+        "metrics": model["metrics"],
+        "used": {split: len(ids) for split, ids in model["ids_used"].items()},
+        "ids_used": model["ids_used"],
+        "ids_missing": model["ids_missing"],
+        "curves": figures.curves(history),
+    }
+
+
+def _separation(layout: Layout, name: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    folder = layout.evaluation(name)
+    silent = sum(any(pair["silent"]) for pair in results["pairs"])
+    return {
+        "name": name,
+        "pairs": len(results["pairs"]),
+        "silent": silent,
+        "rows": results["summary"],
+        "paper": PAPER_SEPARATION,
+        "settings": results.get("settings", {}),
+        "left_out": results.get("left_out", {}),
+        "examples": [_separation_example(folder, e) for e in results["examples"]],
+    }
+
+
+def _separation_example(folder: Path, example: Mapping[str, Any]) -> dict[str, Any]:
+    labels = [" + ".join(names) for names in example["labels"]]
+    audio = example["audio"]
+    with np.load(folder / example["arrays"]) as arrays:
+        panels = {
+            "masks": figures.masks(arrays, labels),
+            "players": [
+                figures.players(f, p)
+                for f, p in zip(arrays["frames"], arrays["poses"], strict=True)
+            ],
+        }
+    return {
+        "labels": labels,
+        "pair": example["pair"],
+        "mixture": _wav(folder, audio["mixture"]),
+        "sources": [
+            {
+                "label": label,
+                "players": picture,
+                "prediction": _wav(folder, prediction),
+                "truth": _wav(folder, truth),
+            }
+            for label, picture, prediction, truth in zip(
+                labels, panels["players"], audio["prediction"], audio["truth"], strict=True
+            )
+        ],
+        "masks": panels["masks"],
+    }
+
+
+def _wav(folder: Path, name: str) -> str:
+    return figures.file_uri(folder / name, "audio/wav")
+
+
+def _parsing(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    classes = sorted({c for f1 in results["per_class"].values() for c in f1})
+    return {
+        "name": name,
+        "figures": FIGURES,
+        "rows": results["rows"],
+        "paper": PAPER_PARSING,
+        "note": results.get("note", ""),
+        "items": len(results["items"]),
+        "missing": results["missing"],
+        "per_class": results["per_class"],
+        "classes": classes,
+        "examples": [_timeline(example) for example in results["examples"]],
+    }
+
+
+def _timeline(example: Mapping[str, Any]) -> dict[str, Any]:
+    """Return bars in percent of the clip's length, truth over prediction, by modality and class."""
+    seconds = max(1.0, float(example["seconds"]))
+    truth = example["truth"] or {}
+    rows = []
+    for modality in MODALITIES:
+        said, meant = example["prediction"].get(modality, []), truth.get(modality, [])
+        for label in sorted({event[0] for event in [*said, *meant]}):
+            rows.append(
+                {
+                    "modality": modality,
+                    "label": label,
+                    "truth": _bars(meant, label, seconds),
+                    "prediction": _bars(said, label, seconds),
+                }
+            )
+    return {"item": example["item"], "seconds": seconds, "tags": example["tags"], "rows": rows}
+
+
+def _bars(events: Sequence[Sequence[Any]], label: str, seconds: float) -> list[dict[str, float]]:
+    return [
+        {
+            "left": 100 * onset / seconds,
+            "width": 100 * (min(offset, seconds) - onset) / seconds,
+            "onset_s": onset,
+            "offset_s": offset,
+        }
+        for name, onset, offset in events
+        if name == label and onset < seconds
+    ]
