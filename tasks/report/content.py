@@ -179,14 +179,11 @@ def _timeline(example: Mapping[str, Any]) -> dict[str, Any]:
     for modality in MODALITIES:
         said, meant = example["prediction"].get(modality, []), truth.get(modality, [])
         for label in sorted({event[0] for event in [*said, *meant]}):
-            rows.append(
-                {
-                    "modality": modality,
-                    "label": label,
-                    "truth": _bars(meant, label, seconds),
-                    "prediction": _bars(said, label, seconds),
-                }
-            )
+            bars = {
+                kind: _bars(events, label, seconds)
+                for kind, events in (("truth", meant), ("prediction", said))
+            }
+            rows.append({"modality": modality, "label": label, **bars})
     return {"item": example["item"], "seconds": seconds, "tags": example["tags"], "rows": rows}
 
 
