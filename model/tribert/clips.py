@@ -7,7 +7,7 @@ why it is left out. Nothing here replaces what is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from model.tribert.crops import CentreRange, centre_range
 from model.tribert.errors import SeparationError
 from model.tribert.spectrogram import SpectrogramConfig
 from storage.fingerprint import StageRecord
-from storage.records import DatasetItem, Outcome, TimeBase
+from storage.records import DatasetItem, ItemId, Outcome, TimeBase
 from storage.store import FeatureStore
 
 SAMPLED = ("frames", "stft", "pose", "pose_embed")
@@ -93,6 +93,12 @@ def stage_record(store: FeatureStore, stage: str) -> StageRecord:
     """Return the whole record behind `<stage>-<fingerprint>`: its settings and upstream."""
     path = store.layout.stage_meta(stage)
     return StageRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+
+def videos_of(item_ids: Iterable[str]) -> set[str]:
+    """Return `source/video_id` of the items: another window of a video is the same video."""
+    parsed = [ItemId.parse(item_id) for item_id in item_ids]
+    return {f"{item.source}/{item.video_id}" for item in parsed}
 
 
 def picture_reach(data: DataConfig) -> tuple[int, int]:

@@ -79,20 +79,6 @@ def centre_range(
     )
 
 
-def with_context(wave_S: np.ndarray, first_row: int, config: SpectrogramConfig) -> np.ndarray:
-    """Return the samples under rows `first_row` .. `first_row + frames - 1` of the whole STFT.
-
-    (frames - 1) * hop + n_fft samples: half a window of true sound on both sides, mirrored where
-    the recording ends. `stft(center=False)` of it equals the stored rows.
-    """
-    half = config.n_fft // 2
-    start = first_row * config.hop_samples - half
-    stop = start + (config.frames - 1) * config.hop_samples + config.n_fft
-    inside = wave_S[max(0, start) : stop]
-    missing = (max(0, -start), max(0, stop - len(wave_S)))
-    return np.pad(inside, missing, mode="reflect") if any(missing) else inside
-
-
 def published_crop(
     wave_S: np.ndarray, *, centre_s: float, rate_hz: int, samples: int
 ) -> np.ndarray:

@@ -178,7 +178,8 @@ def make_batch(
     mask
         Name of the target in `masks.MASKS`.
     """
-    magnitudes_ZLF = torch.cat([sources_NLF, mixture_LF[None]]).abs()
+    spectra_ZLF = torch.cat([sources_NLF, mixture_LF[None]])
+    magnitudes_ZLF = torch.from_numpy(np.abs(spectra_ZLF.numpy()))  # ten times as fast as torch's
     warped_ZQF = warp(magnitudes_ZLF, rows)
     sources_NQF, mixture_QF = warped_ZQF[:-1], warped_ZQF[-1]
     return Batch(

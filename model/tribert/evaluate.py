@@ -27,7 +27,14 @@ import torch
 from model.jobs import EvaluateJob
 from model.train.fit import Device
 from model.train.publish import read_weights
-from model.tribert.clips import ClipSet, find_clips, spectrogram_config, stages_read
+from model.tribert.clips import (
+    Clip,
+    ClipSet,
+    find_clips,
+    spectrogram_config,
+    stages_read,
+    videos_of,
+)
 from model.tribert.config import Config
 from model.tribert.errors import SeparationError
 from model.tribert.evaluation_config import EvaluationConfig
@@ -35,9 +42,11 @@ from model.tribert.examples import save_example, thumbnails
 from model.tribert.metrics import Scores, mean, score, silent
 from model.tribert.mixing import disjoint_pairs, official_pairs
 from model.tribert.network import TriBERT
+from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
 from storage.layout import Layout
 from storage.models import read_model, read_snapshot
+from storage.records import DatasetItem
 from storage.store import FeatureStore
 
 logger = logging.getLogger(__name__)
@@ -48,6 +57,9 @@ PREDICTED, MIXTURE, ORACLE, SWAPPED = (
     "oracle mask",
     "swapped pictures and poses",
 )
+
+MOST_WAITING = 32
+"""Mixes that wait for the metric at most: each holds its waveforms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +77,15 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     Raises
     ------
     SeparationError
-        No test mix can be read.
+        No test mix can be read, or the model was trained or validated on a test video.
     """
     store = FeatureStore(job.store_root)
     published = read_model(store.layout, job.models[0])
     config = Config.from_json(published["record"]["configuration"])
     settings = EvaluationConfig.from_json(job.configuration)
-    network = load_network(store.layout, job.models[0], config, published["classes"])
+    test = _test_items(store, job)
+    refuse_seen(published, test, job.models[0])
     stages = stages_read(store, job.stages)
-    test = [
-        item
-        for item in read_snapshot(store.layout, job.dataset, job.snapshot)
-        if item.split == "test" and (not item.tasks or "tribert" in item.tasks)
-    ]
     found = find_clips(store, stages, test, config.data)
     pairs = choose_pairs(found, settings)
     reader = MixReader(
@@ -88,7 +96,13 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
         sizes=spectrogram_config(store, stages["stft"], config.data),
         span_frames=settings.span_frames,
     )
-    run = _Run(reader, network, settings, torch.device(Device.parse(job.device).kind), job.out_dir)
+    run = _Run(
+        reader,
+        load_network(store.layout, job.models[0], config, published["classes"]),
+        settings,
+        torch.device(Device.parse(job.device).kind),
+        job.out_dir,
+    )
     results = {
         "kind": "separation",
         "model": job.models[0],
@@ -98,6 +112,24 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     }
     (job.out_dir / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return results
+
+
+def _test_items(store: FeatureStore, job: EvaluateJob) -> list[DatasetItem]:
+    items = read_snapshot(store.layout, job.dataset, job.snapshot)
+    return [
+        item for item in items if item.split == "test" and (not item.tasks or RECIPE in item.tasks)
+    ]
+
+
+def refuse_seen(published: Mapping[str, Any], test: Sequence[DatasetItem], model: str) -> None:
+    """Raise SeparationError when the model's training or validation read a test video."""
+    used = published["ids_used"]
+    seen = videos_of([*used.get("train", ()), *used.get("val", ())])
+    if shared := sorted(seen & videos_of(item.item_id for item in test)):
+        raise SeparationError(
+            f"{model} was trained or validated on {len(shared)} of the test videos (the first: "
+            f"{shared[0]}): evaluate it on its own snapshot, or train again on this one"
+        )
 
 
 def load_network(layout: Layout, name: str, config: Config, classes: Sequence[str]) -> TriBERT:
@@ -144,7 +176,7 @@ class _Run:
         self.device = device
         self.out_dir = out_dir
 
-    def separate_all(self, pairs: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    def separate_all(self, pairs: Sequence[Sequence[Clip]]) -> dict[str, Any]:
         """Return the results of all pairs, as JSON values."""
         self.out_dir.mkdir(parents=True, exist_ok=True)
         examples: list[dict[str, Any]] = []
@@ -158,6 +190,8 @@ class _Run:
                     continue
                 masks_NQT, estimates = self.estimates(mix)
                 judged.append(threads.submit(judge, mix, estimates))
+                if len(judged) > MOST_WAITING:
+                    judged[-MOST_WAITING].result()
                 if len(examples) < self.settings.examples:
                     examples.append(self._example(len(examples), mix, masks_NQT, estimates))
                 logger.info("separated %d of %d", number + 1, len(pairs))

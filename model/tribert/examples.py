@@ -41,6 +41,9 @@ def save_example(
 ) -> dict[str, Any]:
     """Write `ex<number>_*.wav` and `ex<number>.npz` into `folder`; return what the results say.
 
+    The npz holds `mixture` (Q, T), log(1 + magnitude); `predicted` and `true` (N, Q, T), masks;
+    and `frames` and `poses`. Rows are on the logarithmic frequency scale, the lowest first.
+
     Parameters
     ----------
     masks_NQT
@@ -57,9 +60,9 @@ def save_example(
         wavfile.write(folder / name, rate_hz, np.rint(wave_S * scale).astype(np.int16))
     np.savez_compressed(
         folder / f"ex{number}.npz",
-        mixture=joined_windows(mix.batch.mix_B1QF)[0].log1p().numpy().astype(np.float16),
-        predicted=masks_NQT.numpy().astype(np.float16),
-        true=joined_windows(mix.batch.masks_BNQF).numpy().astype(np.float16),
+        mixture=joined_windows(mix.batch.mix_B1QF)[0].log1p().numpy(),
+        predicted=masks_NQT.numpy(),
+        true=joined_windows(mix.batch.masks_BNQF).numpy(),
         frames=pictures["frames"],
         poses=pictures["poses"],
     )

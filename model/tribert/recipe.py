@@ -7,13 +7,20 @@ make sure that nothing was trained on them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from model.jobs import TrainJob
 from model.train.parts import TrainParts
 from model.tribert.batch import collate
-from model.tribert.clips import ClipSet, find_clips, spectrogram_config, stage_record, stages_read
+from model.tribert.clips import (
+    ClipSet,
+    find_clips,
+    spectrogram_config,
+    stage_record,
+    stages_read,
+    videos_of,
+)
 from model.tribert.config import Config, DataConfig, PoseConfig
 from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
@@ -21,7 +28,7 @@ from model.tribert.mixing import disjoint_partners
 from model.tribert.module import TriBERTModule
 from storage.errors import ItemNotFound
 from storage.models import ModelRecord, read_model, read_snapshot
-from storage.records import DatasetItem, ItemId
+from storage.records import DatasetItem
 from storage.store import FeatureStore
 
 RECIPE = "tribert"
@@ -159,8 +166,8 @@ def refuse_seen_test(store: FeatureStore, pose_embed: str, items: Sequence[Datas
         Naming the model and the videos.
     """
     model = stage_record(store, pose_embed).parameters["model"]
-    test = _videos([item.item_id for item in items if item.split == "test"])
-    if seen := sorted(test & _videos(trained_on(store, model))):
+    test = videos_of(item.item_id for item in items if item.split == "test")
+    if seen := sorted(test & videos_of(trained_on(store, model))):
         raise SeparationError(
             f"{pose_embed}: its ST-GCN {model} was trained on {len(seen)} of the {len(test)} test "
             f"videos (the first: {seen[0]}), so test figures would be flattered; run with --repin "
@@ -186,8 +193,3 @@ def trained_on(store: FeatureStore, model: str) -> list[str]:
         ) from error
     items = read_snapshot(store.layout, record.dataset, record.snapshot)
     return [item.item_id for item in items if item.split in ("train", "val")]
-
-
-def _videos(item_ids: Collection[str]) -> set[str]:
-    parsed = [ItemId.parse(item_id) for item_id in item_ids]
-    return {f"{item.source}/{item.video_id}" for item in parsed}

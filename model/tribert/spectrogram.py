@@ -59,23 +59,11 @@ def _window(n_fft: int) -> torch.Tensor:
     return torch.hann_window(n_fft)
 
 
-def stft(wave_S: torch.Tensor, config: SpectrogramConfig, *, center: bool = True) -> torch.Tensor:
-    """Return the complex STFT: Hann window of `n_fft` samples, one frame every `hop_samples`.
+def stft(wave_S: torch.Tensor, config: SpectrogramConfig) -> torch.Tensor:
+    """Return the complex STFT of (..., S) float32: complex64, (..., L, F).
 
-    Parameters
-    ----------
-    wave_S
-        float32, (..., S).
-    config
-        Gives `n_fft` and `hop_samples`.
-    center
-        True: frame i is centred on sample i * hop, the edges are mirrored (librosa before 0.9, so
-        the published front end). False: frame i starts at sample i * hop, no padding: for sound
-        that brings its own context.
-
-    Returns
-    -------
-    complex64, (..., L, F).
+    Hann window of `n_fft` samples; frame i is centred on sample i * `hop_samples`; the edges are
+    mirrored, as librosa did before 0.9 and so the published front end.
     """
     flat_NS = wave_S.reshape(-1, wave_S.shape[-1])
     spectrum_NLF = torch.stft(
@@ -83,7 +71,7 @@ def stft(wave_S: torch.Tensor, config: SpectrogramConfig, *, center: bool = True
         n_fft=config.n_fft,
         hop_length=config.hop_samples,
         window=_window(config.n_fft),
-        center=center,
+        center=True,
         pad_mode="reflect",
         return_complex=True,
     )

@@ -18,7 +18,6 @@ from model.tribert.crops import (
     picture_rows,
     published_crop,
     start_row,
-    with_context,
 )
 from model.tribert.masks import applied_mask, half_masks, loss_weight
 from model.tribert.mixing import mean_mixture
@@ -136,23 +135,12 @@ def test_warp_and_unwarp_positions_are_inverse(size: int) -> None:
     np.testing.assert_allclose(np.log(20 * t + 1) / np.log(21), np.linspace(0, 1, size), atol=1e-14)
 
 
-@given(start=st.integers(-3, 45), seed=st.integers(0, 5))
-@settings(deadline=None, max_examples=25)
-def test_stored_rows_and_sound_with_context_give_one_spectrogram(start: int, seed: int) -> None:
-    """Both training paths see the true sound around a crop, mirrored only at the clip's ends."""
-    config = sg.SpectrogramConfig(rows=64, frames=16)
-    rows = 60
-    start = min(max(start, 0), rows - config.frames)
-    rng = np.random.default_rng(seed)
-    wave = rng.normal(0, 0.2, (rows - 1) * config.hop_samples + 100).astype(np.float32)
-    stored = sg.stft(torch.from_numpy(wave), config)
-    rows_FL2 = torch.view_as_real(stored.T.contiguous()).numpy()[start : start + config.frames]
-
-    from_store = sg.from_rows(rows_FL2)
-    sound = torch.from_numpy(with_context(wave, start, config))
-    torch.testing.assert_close(
-        sg.stft(sound, config, center=False), from_store, atol=1e-4, rtol=1e-4
-    )
+def test_stored_rows_give_back_the_spectrum() -> None:
+    spectrum = torch.randn(512, 9, generator=torch.Generator().manual_seed(0), dtype=torch.cfloat)
+    rows_FL2 = torch.view_as_real(spectrum.T.contiguous()).numpy()
+    assert torch.equal(sg.from_rows(rows_FL2), spectrum)
+    halves = sg.from_rows(rows_FL2.astype(np.float16))
+    torch.testing.assert_close(halves, spectrum, atol=1e-3, rtol=1e-3)
 
 
 def test_published_crop_cuts_where_the_published_code_does() -> None:
@@ -208,5 +196,9 @@ def test_every_centre_has_its_pictures_and_its_crop(
         assert 0 <= start <= stft_rows - frames
         moved_s = abs(start - start_row(centre / fps, config)) * config.hop_s
         assert moved_s <= base.hop_s / 2 + config.hop_s
-    if stft_rows >= frames and pictures > 2 * stride * steps and config.crop_s > stride * steps / fps:
+    if (
+        stft_rows >= frames
+        and pictures > 2 * stride * steps
+        and config.crop_s > stride * steps / fps
+    ):
         assert len(centres)

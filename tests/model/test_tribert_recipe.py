@@ -198,7 +198,8 @@ def evaluated(tone_store, stages, snapshot, tmp_path_factory):
     folder.mkdir()
     weights = {name: value.contiguous() for name, value in parts.export().items()}
     save_file(weights, folder / "weights.safetensors")
-    publish_model(tone_store.layout, job.record, folder, {"classes": list(parts.classes)})
+    extra = {"classes": list(parts.classes), "ids_used": dict(parts.ids_used)}
+    publish_model(tone_store.layout, job.record, folder, extra)
     evaluation = EvaluateJob(
         what="separation",
         version=1,
@@ -290,11 +291,20 @@ def test_evaluation_without_readable_test_clips_says_what_is_missing(
 ) -> None:
     _, job = evaluated
     items = [
-        replace(item, split="test" if "short" in item.item_id else "train")
-        for item in tone_store.items
+        replace(item, split="test" if "short" in item.item_id else "") for item in tone_store.items
     ]
     digest = write_snapshot(tone_store.layout, "tones", items)
     with pytest.raises(SeparationError, match=r"0 test clips.*short/whole: too short"):
+        evaluate(replace(job, snapshot=digest, out_dir=tmp_path))
+
+
+def test_a_model_is_not_evaluated_on_what_it_was_trained_on(
+    evaluated, tone_store, tmp_path
+) -> None:
+    _, job = evaluated
+    items = [replace(item, split="test") for item in tone_store.items]
+    digest = write_snapshot(tone_store.layout, "tones", items)
+    with pytest.raises(SeparationError, match="validated on 14 of the test videos"):
         evaluate(replace(job, snapshot=digest, out_dir=tmp_path))
 
 
