@@ -322,7 +322,7 @@ def _frames_command(
         # round=up makes the picture at the grid's tick t the last one with pts <= t
         stream.filter("fps", fps=f"{rate.numerator}/{rate.denominator}", round="up", start_time=0)
         .filter("showinfo@out", checksum=0)
-        .filter("scale", w=size[0], h=size[1], flags="bicubic+accurate_rnd+full_chroma_int")
+        .filter("scale", w=size[0], h=size[1], flags="bicubic+accurate_rnd+full_chroma_int+bitexact")
     )
     output = stream.output("pipe:", format="rawvideo", pix_fmt=pixel_format, fps_mode="passthrough")
     return _command(output)

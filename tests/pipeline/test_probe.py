@@ -52,9 +52,7 @@ def test_cover_art_is_no_video(clips: Any) -> None:
 
 
 @pytest.mark.parametrize("level_db, verdict", [(-50, "ok"), (-80, "silent"), (-200, "silent")])
-def test_silence_is_a_matter_of_the_loudest_sample(
-    clips: Any, level_db: int, verdict: str
-) -> None:
+def test_silence_is_a_matter_of_the_loudest_sample(clips: Any, level_db: int, verdict: str) -> None:
     path = clips.ffmpeg(
         f"quiet{-level_db}.wav",
         *("-f", "lavfi", "-i", f"sine=d=1,volume=volume={level_db + 18}dB:precision=double"),
