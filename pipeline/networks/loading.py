@@ -1,0 +1,161 @@
+"""From a resolved stage to a network that is ready to run: once a process, whatever the items.
+
+A network comes from a weights file or is filled from a seed; batch norms are folded into the
+convolutions, pictures lie channels-last. Shapes: B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.fx.experimental.optimization import fuse
+from torchvision import models
+
+from pipeline import logmel, random_weights
+from pipeline.failures import EnvironmentBroken
+from pipeline.networks import calibration, pixels
+from pipeline.networks.vggish import Vggish
+from pipeline.weights import random_seed
+
+if TYPE_CHECKING:
+    from pipeline.stages import ResolvedStage
+
+_KEPT_NETWORKS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """How a network is built, and the made-up batch for filling it from a seed.
+
+    `build` returns it with its classifier, if any, in `fc`, which is dropped.
+    `smooth_inputs` is passed on to `random_weights.fill`.
+    """
+
+    build: Callable[[], nn.Module]
+    batch: Callable[[], torch.Tensor]
+    smooth_inputs: Mapping[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
+
+
+def _sounds() -> torch.Tensor:
+    sounds_NS = calibration.sounds(48)
+    return logmel.patches_per_second(sounds_NS.ravel(), len(sounds_NS))
+
+
+def _pictures() -> torch.Tensor:
+    return pixels.normalised(calibration.pictures(16, pixels.RESNET.size_px)[:, 0], pixels.RESNET)
+
+
+def _clips() -> torch.Tensor:
+    clips_NFHW3 = calibration.pictures(8, pixels.R2PLUS1D.size_px, frames=8)
+    return pixels.normalised(clips_NFHW3, pixels.R2PLUS1D)
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    # The 6 x 4 x 512 map that is flattened has time first: smooth weights along it let a sound
+    # count alike whenever in the second it comes.
+    "vggish": Architecture(
+        build=Vggish, batch=_sounds, smooth_inputs={"embeddings.0": ((6, 4 * 512), 3.0)}
+    ),
+    "resnet152": Architecture(build=models.resnet152, batch=_pictures),
+    "r2plus1d": Architecture(build=models.video.r2plus1d_18, batch=_clips),
+}
+"""By stage name. ResNet-152 (He et al., 2016) and R(2+1)D-18 (Tran et al., 2018) are torchvision's,
+without the classifier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """A network in eval mode with where and how precisely it runs."""
+
+    network: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return the network's output for a batch, float32 on the CPU."""
+        with torch.inference_mode():
+            return self.network(batch.to(self.device, self.dtype)).float().cpu()
+
+
+def runner(stage: ResolvedStage) -> Runner:
+    """Return the network of a stage, loaded at the first call in this process.
+
+    Raises
+    ------
+    EnvironmentBroken
+        The weights file does not fit the network.
+    """
+    return _runner(
+        stage.name,
+        stage.record.weights["weights"],
+        stage.weights_path,
+        stage.precision,
+        stage.device,
+    )
+
+
+@lru_cache(maxsize=_KEPT_NETWORKS)
+def _runner(name: str, weights: str, path: str | None, precision: str, device: str) -> Runner:
+    seed = random_seed(weights)
+    network = from_file(name, Path(path)) if path else from_seed(name, seed or 0)
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    place = torch.device(device)
+    folded = fuse(network.eval()).to(place, dtype)
+    if name != "r2plus1d":
+        folded = folded.to(memory_format=torch.channels_last)
+    return Runner(network=folded, device=place, dtype=dtype)
+
+
+def from_seed(name: str, seed: int) -> nn.Module:
+    """Return a network filled from a seed, in eval mode, float32 on the CPU."""
+    network = _headless(name)
+    architecture = ARCHITECTURES[name]
+    network.to_empty(device="cpu")
+    random_weights.fill(
+        network, architecture.batch(), seed=seed, smooth_inputs=architecture.smooth_inputs
+    )
+    return network
+
+
+def from_file(name: str, path: Path) -> nn.Module:
+    """Return a network with the weights of a torch or safetensors file, in eval mode.
+
+    Entries for the classifier, `fc.*`, are left out.
+
+    Raises
+    ------
+    EnvironmentBroken
+        The file cannot be read, or its names or shapes are not those of the network.
+    """
+    network = _headless(name)
+    state = {key: value for key, value in _read(path).items() if not key.startswith("fc.")}
+    try:
+        network.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise EnvironmentBroken(
+            f"weights file {path} does not fit {name}; name the right file in the settings: {error}"
+        ) from error
+    return network.float().eval()
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _headless(name: str) -> nn.Module:
+    """Return a network without memory for its weights, its classifier replaced by nothing."""
+    with torch.device("meta"):
+        network = ARCHITECTURES[name].build()
+    if hasattr(network, "fc"):
+        network.fc = nn.Identity()
+    return network
