@@ -44,6 +44,7 @@ EXPECTED_WARNINGS = (
     r"Found \d+ module\(s\) in eval mode",  # frozen parts are the recipe's choice
     r"GPU available but not used",
     r"You defined a `validation_step` but have no `val_dataloader`",  # a set without val items
+    r"It is recommended to use `self\.log\(.*sync_dist=True",  # every process validates all
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
     r"This process \(pid=\d+\) is multi-threaded, use of fork",  # workers only read and decode
 )
@@ -129,8 +130,8 @@ def fit(
             trainer = _trainer(parts, run_dir, where, [finite, history, checkpoints, *callbacks])
             trainer.fit(
                 parts.module,
-                _loader(parts, parts.train, plan, loader_workers),
-                _validation(parts, loader_workers),
+                _loader(parts, parts.train, plan, loader_workers, where),
+                _validation(parts, loader_workers, where),
                 ckpt_path=resumed[0] if resumed else None,
                 weights_only=True,
             )
@@ -211,7 +212,9 @@ def _plan(parts: TrainParts, *, seed: int, start: int, processes: int) -> BatchP
     )
 
 
-def _loader(parts: TrainParts, dataset: Any, batches: Any, workers: int) -> DataLoader[Any]:
+def _loader(
+    parts: TrainParts, dataset: Any, batches: Any, workers: int, device: Device
+) -> DataLoader[Any]:
     """Return a loader whose start draws nothing from the global generator."""
     return DataLoader(
         dataset,
@@ -222,7 +225,7 @@ def _loader(parts: TrainParts, dataset: Any, batches: Any, workers: int) -> Data
         persistent_workers=workers > 0,
         worker_init_fn=_WorkerStart(os.getpid()),
         generator=torch.Generator().manual_seed(0),
-        pin_memory=torch.cuda.is_initialized(),
+        pin_memory=device.kind == "cuda",
     )
 
 
@@ -236,11 +239,11 @@ class _WorkerStart:
         die_with_parent(self.trainer_pid)
 
 
-def _validation(parts: TrainParts, workers: int) -> DataLoader[Any] | None:
+def _validation(parts: TrainParts, workers: int, device: Device) -> DataLoader[Any] | None:
     """Every process validates every item: the figures do not depend on how many there are."""
     if parts.val is None:
         return None
-    return _loader(parts, parts.val, in_order(len(parts.val), parts.batch_size), workers)
+    return _loader(parts, parts.val, in_order(len(parts.val), parts.batch_size), workers, device)
 
 
 def _trainer(
@@ -274,16 +277,18 @@ def _trainer(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning to its errors and unexpected warnings."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for message in EXPECTED_WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
