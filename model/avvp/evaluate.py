@@ -42,8 +42,6 @@ class TestSet:
     classes: tuple[str, ...]
     training_items: list[DatasetItem]
 
-    __test__ = False  # not a test, whatever pytest thinks
-
     @property
     def dense(self) -> bool:
         """Whether the clips have dense events to compare with."""
