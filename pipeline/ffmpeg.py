@@ -28,6 +28,7 @@ from pipeline.process import Child, run
 
 PROTOCOLS = "file,pipe"
 LARGEST_GAP_S = 0.05
+SCALING = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 _LEVEL = re.compile(r"\[(info|verbose|debug)\]")
 _TIME_BASE = re.compile(r"\[showinfo@in @ \S+\] \[info\] config in time_base: (\d+)/(\d+)")
 _PICTURE = re.compile(r"\[showinfo@(in|out) @ \S+\] \[info\] n: *\d+ pts: *(-?\d+) ")
@@ -322,7 +323,7 @@ def _frames_command(
         # round=up makes the picture at the grid's tick t the last one with pts <= t
         stream.filter("fps", fps=f"{rate.numerator}/{rate.denominator}", round="up", start_time=0)
         .filter("showinfo@out", checksum=0)
-        .filter("scale", w=size[0], h=size[1], flags="bicubic+accurate_rnd+full_chroma_int+bitexact")
+        .filter("scale", w=size[0], h=size[1], flags=SCALING)
     )
     output = stream.output("pipe:", format="rawvideo", pix_fmt=pixel_format, fps_mode="passthrough")
     return _command(output)

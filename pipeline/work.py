@@ -91,9 +91,12 @@ def run_item(job: ItemJob) -> Outcome:
     return outcome
 
 
-def stage_schema(stage: ResolvedStage) -> StageSchema:
-    """Return the contract of a stage's arrays; imports the stage's code, loads no network."""
-    return _build(stage).schema
+def stage_schema(stage: ResolvedStage, store_root: str = "") -> StageSchema:
+    """Return the contract of a stage's arrays; imports the stage's code, loads no network.
+
+    The store's root is needed where the schema depends on a trained model.
+    """
+    return _build(_placed(stage, store_root)).schema
 
 
 def _attempt(job: ItemJob) -> Outcome:
@@ -139,7 +142,9 @@ def _extract(job: ItemJob) -> None:
     store = _store(job.store_root)
     _check_upstream(job, store)
     stage, media = job.stage, job.media
-    extractor = _extractor(_placed(job), job.alone)
+    device = _device(job.device) if stage.definition.network else "cpu"
+    placed = _placed(replace(stage, device=device), job.store_root)
+    extractor = _extractor(placed, job.alone)
     with tempfile.TemporaryDirectory(prefix="soundstage-") as scratch:
         inputs = Inputs(
             media=media,
@@ -195,16 +200,13 @@ def _check_streams(stage: ResolvedStage, info: MediaInfo) -> None:
             raise ItemFailure(reason, detail)
 
 
-def _placed(job: ItemJob) -> ResolvedStage:
-    """Return the stage as it runs here: its device, and the model file in the store as mounted."""
-    stage = replace(
-        job.stage, device=_device(job.device) if job.stage.definition.network else "cpu"
-    )
+def _placed(stage: ResolvedStage, store_root: str) -> ResolvedStage:
+    """Return the stage with the path of its trained model, in the store as it is mounted here."""
     model = getattr(stage.config, "model", None)
-    if model is not None and stage.weights_path is None:
-        path = Layout(Path(job.store_root)).model(model) / "weights.safetensors"
-        stage = replace(stage, weights_path=str(path))
-    return stage
+    if model is None or stage.weights_path is not None or not store_root:
+        return stage
+    path = Layout(Path(store_root)).model(model) / "weights.safetensors"
+    return replace(stage, weights_path=str(path))
 
 
 def _device(asked: str) -> str:
@@ -249,4 +251,3 @@ def provenance(device: str = "cpu") -> dict[str, str]:
             continue
     found["ffmpeg"] = ffmpeg_version()
     return found
-

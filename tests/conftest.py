@@ -204,7 +204,7 @@ class Laboratory:
                 shard.number,
                 shard.item_ids,
                 provenance={},
-                schema=stage_schema(stage),
+                schema=stage_schema(stage, str(self.layout.root)),
             )
         self.store.refresh()
         outcomes = self.store.outcomes(name)

@@ -104,6 +104,7 @@ def test_an_unreadable_file_is_corrupt(tmp_path: Path, content: bytes) -> None:
 def test_random_bytes_after_a_good_header_never_crash(clips: Any, tmp_path: Path) -> None:
     whole = bytearray(clips.tone(seconds=2.0).read_bytes())
     rng = np.random.default_rng(0)
+    reasons, durations_s = set(), []
     for trial in range(4):
         broken = whole.copy()
         places = rng.integers(1000, len(broken), 400)
@@ -112,11 +113,11 @@ def test_random_bytes_after_a_good_header_never_crash(clips: Any, tmp_path: Path
         path = tmp_path / f"damaged{trial}.mp4"
         path.write_bytes(broken)
         try:
-            info = probe(path)
+            durations_s.append(probe(path).duration_s)
         except ItemFailure as failure:
-            assert failure.reason == "corrupt"
-        else:
-            assert info.duration_s > 0
+            reasons.add(failure.reason)
+    assert reasons <= {"corrupt"}
+    assert all(seconds > 0 for seconds in durations_s)
 
 
 @pytest.mark.parametrize("name", ["-dash.mp4", "a b'c\"d.mp4", "te[s]t_ % 05d ü.mp4", "x:y,z;.mp4"])
@@ -199,7 +200,7 @@ def check_rows(store: Any, item: str, info: MediaInfo) -> None:
         assert store.length("frames", item) == int(np.ceil(info.duration_s * 8 - 1e-6)), item
         times_s = store.rows("frames", item, "picture_time_s")
         assert np.all(np.diff(times_s) >= 0), item
-        assert -1e-6 <= times_s[0], item
+        assert times_s[0] >= -1e-6, item
         assert times_s[-1] <= info.duration_s, item
     if info.has_audio:
         pcm = store.rows("audio_16000", item)
