@@ -70,7 +70,6 @@ def _make(home: Path, plan: DemoPlan, *, seed: int, jobs: int) -> None:
 
     for part in ("music", "llp"):
         (home / part).mkdir(parents=True, exist_ok=True)
-        sweep_temp(home / part, 0)
     make_clips(home, size=plan.size, seed=seed, jobs=jobs)
     music = [[f"{clip.name}.mp4", ";".join(clip.instruments), clip.split] for clip in plan.music]
     llp = [[f"{clip.name}.mp4", ";".join(clip.labels), clip.split] for clip in plan.llp]
@@ -85,6 +84,8 @@ def _make(home: Path, plan: DemoPlan, *, seed: int, jobs: int) -> None:
     _publish_csv(home / "llp" / LABELS_FILE, [labels, *llp])
     columns = ["file", "modality", "label", "onset_s", "offset_s"]
     _publish_csv(home / "llp" / EVENTS_FILE, [columns, *events])
+    for part in ("music", "llp"):
+        sweep_temp(home / part, 0)
     publish_json(home / FINISHED_FILE, plan.as_json())
 
 

@@ -19,8 +19,6 @@ HEAD_CENTRE = vector(0.0, -0.43)
 HEAD_RADIUS = 0.085
 MOUTH = HEAD_CENTRE + vector(0.0, 0.045)
 SHOULDER = vector(0.115, -0.30)
-REST_WRIST = vector(0.17, 0.0)
-"""The person's left wrist when the arm hangs; the right one is its mirror image."""
 
 LEFT_HAND, RIGHT_HAND = slice(94, 115), slice(115, 136)
 _BODY_PAIRS = ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))

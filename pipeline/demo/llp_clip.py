@@ -41,18 +41,21 @@ class LlpClip:
 
     def frames(self) -> Iterator[np.ndarray]:
         """Yield each picture, (side, side, 3) uint8 BGR."""
-        side_px = self.backdrop.shape[0]
         for index in range(self.duration_s * self.fps):
-            picture, time_s = self.backdrop.copy(), index / self.fps
-            middle = (side_px / 2, side_px / 2)
-            plain_shape(Pen(picture, side_px, middle), time_s, self.bystander)
-            for sight in self.sights:
-                if sight.event.onset_s <= time_s < sight.event.offset_s:
-                    place = (sight.place[0] * side_px, sight.place[1] * side_px)
-                    pen = Pen(picture, sight.size * side_px, place)
-                    moment_s = sight.coat.pace * time_s + sight.coat.phase
-                    OBJECTS[sight.event.label](pen, moment_s, sight.coat)
-            yield picture
+            yield self.picture(index / self.fps)
+
+    def picture(self, time_s: float) -> np.ndarray:
+        """Return the picture of one moment."""
+        picture = self.backdrop.copy()
+        side_px = picture.shape[0]
+        plain_shape(Pen(picture, side_px, (side_px / 2, side_px / 2)), time_s, self.bystander)
+        for sight in self.sights:
+            if sight.event.onset_s <= time_s < sight.event.offset_s:
+                place = (sight.place[0] * side_px, sight.place[1] * side_px)
+                pen = Pen(picture, sight.size * side_px, place)
+                moment_s = sight.coat.pace * time_s + sight.coat.phase
+                OBJECTS[sight.event.label](pen, moment_s, sight.coat)
+        return picture
 
 
 def stage(plan: LlpPlan, *, side_px: int, fps: int) -> LlpClip:

@@ -13,12 +13,15 @@ from pipeline.demo.score import Score
 
 
 def effort(score: Score, times_s: np.ndarray) -> np.ndarray:
-    """Return 0 where the player rests to 1 where they play, smooth, shape (frames,)."""
+    """Return 0 where the player rests to 1 where they play, smooth, shape (frames,).
+
+    A short rest only begins to lower the hands.
+    """
     onsets = np.array([note.onset_s for note in score])
     ends = np.array([note.onset_s + note.duration_s for note in score])
     since = times_s[:, None] - onsets[None]
     playing = ((since > -0.25) & (times_s[:, None] < ends[None] + 0.2)).any(axis=1)
-    return smooth(playing.astype(float), times_s, width_s=0.25)
+    return smooth(playing.astype(float), times_s, width_s=0.7)
 
 
 def smooth(track: np.ndarray, times_s: np.ndarray, *, width_s: float) -> np.ndarray:

@@ -58,12 +58,16 @@ class MusicClip:
     backdrop: np.ndarray
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Yield each picture, (height, width, 3) uint8 BGR."""
+        """Yield each picture, (side, side, 3) uint8 BGR."""
         for index in range(len(self.performers[0].body_joints)):
-            picture = self.backdrop.copy()
-            for performer in self.performers:
-                _draw(performer, picture, index)
-            yield picture
+            yield self.picture(index)
+
+    def picture(self, index: int) -> np.ndarray:
+        """Return one picture."""
+        picture = self.backdrop.copy()
+        for performer in self.performers:
+            _draw(performer, picture, index)
+        return picture
 
 
 def stage(plan: MusicPlan, *, side_px: int, fps: int) -> MusicClip:

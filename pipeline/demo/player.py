@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.demo import motion
 from pipeline.demo.drawing import Colour, Pen, Vector
-from pipeline.demo.figure import REST_WRIST, Posture
+from pipeline.demo.figure import Posture
 from pipeline.demo.score import Score
 
 
@@ -74,9 +74,6 @@ def blend(rest: Vector, play: Vector, effort: float) -> Vector:
 def heading(direction: Vector) -> float:
     """Return the angle of a direction, radians, clockwise from +x."""
     return float(np.arctan2(direction[1], direction[0]))
-
-
-RIGHT_REST = REST_WRIST * (-1, 1)
 
 
 def draw_stool(pen: Pen, colour: Colour) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.demo import motion
 from pipeline.demo.drawing import Pen, Vector, oval_points, rotation, vector
 from pipeline.demo.figure import HEAD_CENTRE, MOUTH, NECK, Posture
-from pipeline.demo.player import RIGHT_REST, Tracks, blend, draw_stool, heading
+from pipeline.demo.player import Tracks, blend, draw_stool, heading
 
 
 def fingering(height: float, pulse: float) -> Vector:
@@ -187,17 +187,17 @@ class Tuba(Held):
 
     def posture(self, frame: int) -> Posture:
         """Return the posture of a frame."""
-        heave = 0.02 * self.pulse(frame, 0.25) * self.effort[frame]
+        breath = self.pulse(frame, 0.25) * self.effort[frame]
+        lift = vector(0.0, -0.035 * breath)
+        valves = self.COIL + vector(-0.09, 0.02)
         return Posture(
-            left_wrist=self.COIL + vector(0.13, 0.06 - heave),
-            right_wrist=blend(
-                RIGHT_REST, self.COIL + vector(-0.09, 0.02 - heave), self.effort[frame]
-            ),
+            left_wrist=self.COIL + vector(0.13, 0.06) + lift,
+            right_wrist=blend(valves + vector(-0.03, 0.06), valves, self.effort[frame]) + lift,
             left_hand_angle=2.4,
             right_hand_angle=-0.3,
             left_fingers=0.5,
             right_fingers=fingering(self.height[frame], self.pulse(frame)),
-            lean=float(self.sway[frame]) + 0.03,
+            lean=float(self.sway[frame] - 0.05 * breath) + 0.03,
             head_tilt=-0.08,
             seated=self.SEATED,
         )
