@@ -51,7 +51,7 @@ class MixDataset(Dataset[Batch]):
     Raises
     ------
     SeparationError
-        Fewer than two clips, or none that share no label where the configuration asks for them.
+        Fewer clips than a mix needs, or all of one label where partners are to be of another.
     """
 
     def __init__(
@@ -87,12 +87,10 @@ class MixDataset(Dataset[Batch]):
                 f"a mix needs {self.data.videos} videos, {len(self.clips)} can be read: "
                 f"{[clip.item_id for clip in self.clips]}"
             )
-        alone = [i for i, foreign in enumerate(self._foreign) if not len(foreign)]
-        if self.data.other_class > 0 and alone:
+        if self.data.other_class > 0 and not any(map(len, self._foreign)):
             raise SeparationError(
-                f"{self.clips[alone[0]].item_id}: no other clip is free of its labels "
-                f"{list(self.clips[alone[0]].labels)}; add another class, or set "
-                "data.other_class to 0"
+                f"all {len(self.clips)} clips share a label ({list(self.clips[0].labels)}): add "
+                "another class, or set data.other_class to 0"
             )
 
     def __len__(self) -> int:
@@ -134,8 +132,11 @@ class MixDataset(Dataset[Batch]):
         return from_rows(np.asarray(rows_FL2))
 
     def _members(self, first: int, rng: np.random.Generator) -> list[int]:
-        """Return the clips of a mix: `first`, then partners, of other classes or any other."""
-        foreign = rng.random() < self.data.other_class
+        """Return the clips of a mix: `first`, then partners, of other classes or any other.
+
+        A clip that shares a label with every other one (a duet among its soloists) takes any.
+        """
+        foreign = rng.random() < self.data.other_class and len(self._foreign[first]) > 0
         pool = self._foreign[first] if foreign else self._others[first]
         count = self.data.videos - 1
         partners = rng.choice(pool, count, replace=len(pool) < count)

@@ -200,10 +200,18 @@ def test_a_clip_as_long_as_the_crop_still_has_a_centre(store, tone_store) -> Non
 
 def test_one_class_is_refused_where_partners_must_differ(store, tone_store) -> None:
     flutes = [clip for clip in dataset(store, tone_store).clips if "flute" in clip.labels]
-    with pytest.raises(SeparationError, match="train-flute-0/whole: no other clip is free"):
+    with pytest.raises(SeparationError, match=r"all 5 clips share a label \(\['flute'\]\)"):
         dataset(store, tone_store, clips=flutes)
     with pytest.raises(SeparationError, match="a mix needs 2 videos, 1 can be read"):
         dataset(store, tone_store, clips=flutes[:1])
+
+
+def test_a_duet_of_all_classes_takes_any_partner(store, tone_store) -> None:
+    clips = dataset(store, tone_store).clips
+    duet = replace(clips[0], labels=CLASSES)
+    data = dataset(store, tone_store, clips=(duet, *clips[1:]))
+    drawn = {data._members(0, np.random.default_rng(seed))[1] for seed in range(60)}
+    assert drawn == set(range(1, len(clips)))
 
 
 def test_stages_that_the_job_leaves_out_follow_from_the_others(store, tone_store) -> None:
