@@ -68,14 +68,9 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     """Write a private file with `write` and put it in the place of `path`, atomically."""
     with private_file(path) as temp:
         write(temp)
-        put(temp, path)
-
-
-def put(temp: Path, path: Path) -> None:
-    """Move a finished private file into the place of `path`, atomically and durably."""
-    sync(temp)
-    temp.replace(path)
-    sync(path.parent)
+        sync(temp)
+        temp.replace(path)
+        sync(path.parent)
 
 
 def publish_json(final: Path, value: Any) -> bool:

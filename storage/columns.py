@@ -204,3 +204,17 @@ def write_text_column(file: h5py.File, name: str, texts: Sequence[str]) -> None:
 def read_text_column(file: h5py.File, name: str) -> list[str]:
     """Return the texts that `write_text_column` wrote."""
     return [value.decode() for value in file[name][:]]
+
+
+def write_text_attribute(file: h5py.File, name: str, text: str) -> None:
+    """Write an attribute as fixed-length UTF-8: inside the file's header, which has a checksum.
+
+    (A plain `str` would go to HDF5's global heap, which has none.)
+    """
+    encoded = text.encode()
+    file.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
+
+
+def read_text_attribute(file: h5py.File, name: str) -> str:
+    """Return the text that `write_text_attribute` wrote."""
+    return bytes(file.attrs[name]).decode()

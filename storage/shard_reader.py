@@ -12,12 +12,11 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import h5py
 import numpy as np
 
-from storage.columns import open_file, read_text_column
+from storage.columns import open_file, read_text_attribute, read_text_column
 from storage.errors import CorruptShard, InvalidRecord, ItemNotFound, StoreTooNew
 from storage.fingerprint import StageRecord
 from storage.records import OK, Outcome, StageSchema, TimeBase
@@ -100,7 +99,7 @@ class ShardFile:
         """Everything but the rows."""
         try:
             return _read_index(self._file, self.path)
-        except (OSError, KeyError, ValueError, InvalidRecord) as error:
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             raise CorruptShard(
                 f"{self.path}: the index cannot be read ({error}); delete it and run again"
             ) from error
@@ -143,7 +142,7 @@ class ShardFile:
             if self._is_bytes(array):
                 return self._byte_rows(array, start, stop)
             return self.dataset(f"data/{array}")[start:stop]
-        except OSError as error:
+        except (OSError, RuntimeError, KeyError) as error:
             raise CorruptShard(
                 f"{self.path}: data/{array} rows {start}-{stop} fail their checksum or are "
                 f"missing ({error}); delete the shard and run again"
@@ -177,8 +176,7 @@ class ShardFile:
 
 
 def _read_index(file: h5py.File, path: Path) -> ShardIndex:
-    attributes: dict[str, Any] = dict(file.attrs)
-    version = int(attributes["schema_version"])
+    version = int(file.attrs["schema_version"])
     if version > SHARD_SCHEMA_VERSION:
         raise StoreTooNew(
             f"{path}: the shard has schema version {version}, this software reads up to "
@@ -186,9 +184,9 @@ def _read_index(file: h5py.File, path: Path) -> ShardIndex:
         )
     return ShardIndex(
         entries=_read_entries(file),
-        record=StageRecord.from_json(json.loads(attributes["record_json"])),
-        schema=schema_from_json(json.loads(attributes["schema_json"])),
-        provenance=json.loads(attributes["provenance_json"]),
+        record=StageRecord.from_json(json.loads(read_text_attribute(file, "record_json"))),
+        schema=schema_from_json(json.loads(read_text_attribute(file, "schema_json"))),
+        provenance=json.loads(read_text_attribute(file, "provenance_json")),
     )
 
 

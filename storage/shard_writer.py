@@ -21,6 +21,7 @@ from storage.columns import (
     create_file,
     open_file,
     write_column,
+    write_text_attribute,
     write_text_column,
 )
 from storage.errors import CorruptShard, StoreDamaged, StoreError
@@ -167,11 +168,15 @@ def _write_attributes(
     file: h5py.File, record: StageRecord, provenance: Mapping[str, str], schema: StageSchema
 ) -> None:
     file.attrs["schema_version"] = SHARD_SCHEMA_VERSION
-    file.attrs["stage"] = record.stage
-    file.attrs["fingerprint"] = record.fingerprint
-    file.attrs["record_json"] = canonical_json(record.as_json())
-    file.attrs["schema_json"] = canonical_json(schema_as_json(schema))
-    file.attrs["provenance_json"] = canonical_json(dict(provenance))
+    texts = {
+        "stage": record.stage,
+        "fingerprint": record.fingerprint,
+        "record_json": canonical_json(record.as_json()),
+        "schema_json": canonical_json(schema_as_json(schema)),
+        "provenance_json": canonical_json(dict(provenance)),
+    }
+    for name, text in texts.items():
+        write_text_attribute(file, name, text)
 
 
 def _write_index(file: h5py.File, staged: Mapping[str, StagedItem]) -> None:

@@ -13,8 +13,15 @@ from types import TracebackType
 
 import h5py
 
-from storage.atomic import private_file, put, replace_file
-from storage.columns import ArrayWriter, close_file, create_file, open_file
+from storage.atomic import private_file, replace_file, sync
+from storage.columns import (
+    ArrayWriter,
+    close_file,
+    create_file,
+    open_file,
+    read_text_attribute,
+    write_text_attribute,
+)
 from storage.errors import CorruptShard, StoreError
 from storage.fingerprint import canonical_json
 from storage.records import Block, Outcome, StageSchema, TimeBase
@@ -117,7 +124,8 @@ class ItemWriter:
                 schema=self._schema,
             )
             close_file(file)
-            put(self._temp, self._path)
+            sync(self._temp)  # its name may be lost with the power: the item is computed again
+            self._temp.replace(self._path)
 
 
 def stage_failure(path: Path, outcome: Outcome, media_sha256: str) -> None:
@@ -139,7 +147,7 @@ def _describe(
     time_base: TimeBase = _NO_TIMES,
     schema: StageSchema | None = None,
 ) -> None:
-    file.attrs["item_json"] = json.dumps(
+    text = json.dumps(
         {
             "item_id": outcome.item_id,
             "reason": outcome.reason,
@@ -150,8 +158,9 @@ def _describe(
             "hop_s": float(time_base.hop_s),
         }
     )
+    write_text_attribute(file, "item_json", text)
     if schema is not None:
-        file.attrs["schema_json"] = canonical_json(schema_as_json(schema))
+        write_text_attribute(file, "schema_json", canonical_json(schema_as_json(schema)))
 
 
 def _bounded(detail: str) -> str:
@@ -165,8 +174,9 @@ def read_staged(path: Path) -> StagedItem:
     """Return what a staged file holds, without its rows. Raises FileNotFoundError, CorruptShard."""
     try:
         with open_file(Path(path)) as file:
-            item = json.loads(file.attrs["item_json"])
-            schema_json = file.attrs.get("schema_json")
+            item = json.loads(read_text_attribute(file, "item_json"))
+            has_schema = "schema_json" in file.attrs
+            schema_json = read_text_attribute(file, "schema_json") if has_schema else None
     except FileNotFoundError:
         raise
     except (OSError, KeyError, ValueError) as error:

@@ -128,7 +128,7 @@ def verify_shard(ref: ShardRef, name_fp: str, plan: Plan | None) -> list[Problem
         with ShardFile(ref.path) as shard:
             problems = _corrupt_datasets(ref.path)
             if not problems:
-                problems = [
+                problems += [
                     Problem(path=ref.path, where=where, message=message)
                     for where, message in _broken_contract(shard, ref, name_fp, plan)
                 ]

@@ -100,7 +100,7 @@ def test_a_writer_killed_again_and_again_leaves_only_complete_files(tmp_path, un
     rng = random.Random(0)
     layout = open_store(tmp_path / "s", create=True)
     kills = 0
-    for _ in range(10):
+    for _ in range(8):
         worker = start(layout.root)
         worker.stdout.readline()  # imported: what follows is all publishing
         time.sleep(rng.uniform(0.0, 0.25))

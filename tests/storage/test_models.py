@@ -2,10 +2,10 @@ import json
 import multiprocessing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import DatasetItem, Event, ModelRecord, models
+from storage import DatasetItem, Event, ModelRecord, models, open_store
 from storage.errors import InvalidRecord, ItemNotFound, StoreDamaged, StoreError
 from storage.views import list_datasets, read_dataset_view, write_dataset_view
 
@@ -59,10 +59,9 @@ def test_labels_splits_and_events_move_a_snapshots_digest(rows):
         assert models.snapshot_digest(changed) != before
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows=items)
 def test_snapshots_and_views_read_back(tmp_path_factory, rows):
-    from storage import open_store
-
     layout = open_store(tmp_path_factory.mktemp("s"), create=True)
     digest = models.write_snapshot(layout, "music", rows)
     found = models.read_snapshot(layout, "music", digest)

@@ -138,7 +138,7 @@ def test_every_dataset_is_checksummed_and_chunked_within_bounds(builder, ids):
             assert dataset.fletcher32
             assert dataset.chunks is not None
             assert dataset.size == 0 or dataset.chunks[0] <= dataset.shape[0]
-        assert dict(file.attrs)["fingerprint"] == builder.record.fingerprint
+        assert file.attrs["fingerprint"].decode() == builder.record.fingerprint
 
 
 @given(
