@@ -20,6 +20,7 @@ from model.avvp.metrics import LEVELS, class_f, parsing_scores
 from model.avvp.parse import MODALITIES, Model, event_list, load_model, parse_clips, stacked
 from model.jobs import EvaluateJob
 from model.train.errors import RecipeError
+from pipeline.datasets.base import video_of
 from storage.models import RESULTS_FILE, read_snapshot
 from storage.records import DatasetItem, Event
 from storage.store import FeatureStore
@@ -57,7 +58,8 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     Raises
     ------
     RecipeError
-        No test clip can be used, or the models do not know the same classes.
+        No test clip can be used, the models do not know the same classes, or one of them learnt
+        from a test video.
     ItemNotFound
         A model is not published.
     """
@@ -108,6 +110,8 @@ def _test_set(job: EvaluateJob, store: FeatureStore, models: Sequence[Model]) ->
     test = [item for item in items if item.split == "test"]
     chosen = [item for item in test if item.events is not None] or test
     _check_labels(chosen, classes, models[0].name)
+    for model in models:
+        _check_unseen(chosen, model)
     clips, missing = load_clips(store, job.stages, chosen, classes)
     if not clips:
         said = next((f": {item}: {why}" for item, why in missing.items()), "; the split is empty")
@@ -130,6 +134,15 @@ def _check_labels(items: Sequence[DatasetItem], classes: Sequence[str], model: s
                 f"{item.item_id}: its events name {', '.join(unknown)}, which {model} does not "
                 f"know ({', '.join(classes)}): evaluate it on its own snapshot"
             )
+
+
+def _check_unseen(items: Sequence[DatasetItem], model: Model) -> None:
+    seen = {video_of(item_id) for item_id in model.learnt_from}
+    if known := [item.item_id for item in items if video_of(item.item_id) in seen]:
+        raise RecipeError(
+            f"{model.name} was trained or selected on {len(known)} of the {len(items)} test clips' "
+            f"videos, such as {known[0]}: evaluate it on its own snapshot"
+        )
 
 
 def _baselines(test: TestSet) -> dict[str, Answers]:

@@ -67,6 +67,8 @@ class Model:
     config: Config
     classes: tuple[str, ...]
     record: ModelRecord
+    learnt_from: frozenset[str]
+    """Ids of the items it was trained or selected on."""
 
 
 def load_model(layout: Layout, name: str) -> Model:
@@ -78,7 +80,14 @@ def load_model(layout: Layout, name: str) -> Model:
     scale = Scale.neutral() if config.standardise else None
     parser = Parser(config, len(classes), scale)
     parser.load_state_dict(read_weights(layout, name))
-    return Model(name=name, parser=parser.eval(), config=config, classes=classes, record=record)
+    return Model(
+        name=name,
+        parser=parser.eval(),
+        config=config,
+        classes=classes,
+        record=record,
+        learnt_from=frozenset(i for ids in described["ids_used"].values() for i in ids),
+    )
 
 
 def gated(parsing: Parsing, gate: str) -> Tensor:

@@ -178,6 +178,16 @@ def test_labels_the_model_does_not_know_are_refused(
         evaluate(evaluation(other, models, tmp_path))
 
 
+def test_clips_that_a_model_learnt_from_are_no_test(
+    parsing_store, models: list[str], tmp_path: Path
+) -> None:
+    swapped = {"train": "test", "test": "train"}
+    items = [replace(i, split=swapped.get(i.split, i.split)) for i in parsing_store.items]
+    other = replace(parsing_store, snapshot=write_snapshot(parsing_store.layout, "made", items))
+    with pytest.raises(RecipeError, match="selected on 64 of the 64 test clips"):
+        evaluate(evaluation(other, models, tmp_path))
+
+
 def test_settings_survive_json_and_mistakes_are_named() -> None:
     for config in presets.values():
         assert Config.from_json(json.loads(json.dumps(config.as_json()))) == config
