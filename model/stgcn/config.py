@@ -105,12 +105,12 @@ presets: dict[str, Config] = {
     "released": Config(),
     "tiny": Config(
         network=NetworkConfig(channels=(16, 32, 64), strides=(2, 2, 1)),
-        window_rows=64,
+        window_rows=48,
         optimiser="adamw",
-        learning_rate=5e-3,
+        learning_rate=2e-2,
         weight_decay=1e-2,
         batch_size=16,
-        max_steps=160,
-        validations=8,
+        max_steps=120,
+        validations=6,
     ),
 }

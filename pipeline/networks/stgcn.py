@@ -11,6 +11,8 @@ Shapes: N clips, C channels, T rows of the pose grid, V joints, M persons, P ske
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import nn
@@ -40,7 +42,7 @@ class SpatialConvolution(nn.Module):
         weight_KOC = self.conv.weight[:, :, 0, 0].unflatten(0, (self.n_subsets, -1))
         weight_OD = weight_KOC.transpose(0, 1).flatten(1)
         # the bias reaches a joint along every edge, with the edge's weight
-        bias_KO = self.conv.bias.unflatten(0, (self.n_subsets, -1))
+        bias_KO = cast(torch.Tensor, self.conv.bias).unflatten(0, (self.n_subsets, -1))
         bias_OV = torch.einsum("ko,kv->ov", bias_KO, adjacency_KVV.sum(dim=1))
         return F.conv2d(gathered_PDTV, weight_OD[:, :, None, None]) + bias_OV[:, None]
 
