@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from model.train.errors import RecipeError
+
 RECIPE_VERSION = 1
 
 EVALUATION_VERSION = 1
@@ -21,7 +23,7 @@ EVALUATION_VERSION = 1
 stages_needed = ("vggish", "resnet152", "r2plus1d")
 
 
-class ConfigError(ValueError):
+class ConfigError(RecipeError, ValueError):
     """A setting does not exist or has a value that cannot work."""
 
 

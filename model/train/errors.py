@@ -21,3 +21,7 @@ class LeaseLost(TrainingError):
 
 class RecipeError(TrainingError):
     """A job that its recipe cannot serve: unknown settings, stages or items."""
+
+
+class InvalidParts(TrainingError, ValueError):
+    """Parts or a device that no training can be made of."""

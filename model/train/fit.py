@@ -29,7 +29,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
-from model.train.errors import TrainingDiverged
+from model.train.errors import InvalidParts, TrainingDiverged
 from model.train.history import HISTORY, History, read_history
 from model.train.parent import die_with_parent
 from model.train.parts import TrainParts
@@ -71,17 +71,20 @@ class Device:
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Return the device that 'auto', 'cpu', 'cuda' or 'cuda:<processes>' means here."""
+        """Return the device that 'auto', 'cpu', 'cuda' or 'cuda:<processes>' means here.
+
+        Raises InvalidParts for another text, or when there is no such device.
+        """
         kind, _, count = text.partition(":")
         if kind == "auto":
             kind = "cuda" if torch.cuda.is_available() else "cpu"
         if kind not in {"cpu", "cuda"} or (count and not (count.isdigit() and int(count) > 0)):
-            raise ValueError(
+            raise InvalidParts(
                 f"device={text!r}: expected 'auto', 'cpu' or 'cuda', optionally with a number of "
                 "processes ('cuda:4')"
             )
         if kind == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
+            raise InvalidParts(
                 f"device={text!r}: torch sees no CUDA device here; use 'cpu' or 'auto'"
             )
         return cls(kind, int(count or 1))

@@ -56,10 +56,11 @@ class Holder:
         )
 
     def certainly_gone(self) -> bool:
-        """Whether the process has ended, as far as that can be known from here without waiting."""
+        """Whether the process has ended, as far as that can be known from here without waiting.
+
+        After a reboot it cannot: another machine may have the same host name.
+        """
         here = Holder.me()
-        if self.host == here.host and self.boot_id != here.boot_id:
-            return True
         if (self.boot_id, self.pid_space) != (here.boot_id, here.pid_space):
             return False
         return _start_ticks(self.pid) != self.start_ticks

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from model.train.errors import InvalidParts
+
 Key = tuple[int, int]
 """(epoch, index): an item draws its randomness from (seed, epoch, index) and nothing else."""
 
@@ -65,26 +67,28 @@ class TrainParts:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.max_steps < 1:
-            raise ValueError(
+            raise InvalidParts(
                 f"batch_size={self.batch_size}, max_steps={self.max_steps}: must be at least 1"
             )
         if len(self.train) < 1:
-            raise ValueError("no training item: see the snapshot's splits and the stages' outcomes")
+            raise InvalidParts(
+                "no training item: see the snapshot's splits and the stages' outcomes"
+            )
         if self.drop_last and len(self.train) < self.batch_size:
-            raise ValueError(
+            raise InvalidParts(
                 f"{len(self.train)} training items are fewer than batch_size={self.batch_size} "
                 "and drop_last is set: no batch would be left"
             )
         if self.mode not in {"max", "min"}:
-            raise ValueError(f"mode={self.mode!r}: expected 'max' or 'min'")
+            raise InvalidParts(f"mode={self.mode!r}: expected 'max' or 'min'")
         if self.monitor and self.val is None:
-            raise ValueError(f"monitor={self.monitor!r} needs validation items, there are none")
+            raise InvalidParts(f"monitor={self.monitor!r} needs validation items, there are none")
         if self.val is not None:
             self._check_validation()
 
     def _check_validation(self) -> None:
         if self.val_every_steps < 1 or self.max_steps % self.val_every_steps:
-            raise ValueError(
+            raise InvalidParts(
                 f"max_steps={self.max_steps} must be a multiple of "
                 f"val_every_steps={self.val_every_steps}, at least 1"
             )

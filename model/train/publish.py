@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.jobs import TrainJob
-from model.train.fit import CHECKPOINTS, FitResult
+from model.train.fit import CHECKPOINTS, Device, FitResult
 from model.train.history import HISTORY
 from model.train.parts import TrainParts
 from storage.fingerprint import sha256_file
@@ -72,7 +73,7 @@ def _training(job: TrainJob, parts: TrainParts, result: FitResult) -> dict[str, 
         "steps": result.steps,
         "steps_per_epoch": parts.steps_per_epoch,
         "wall_s": round(result.wall_s, 3),
-        "device": job.device,
+        "device": asdict(Device.parse(job.device)),
         "precision": parts.precision,
         "versions": _versions(),
         "published_utc": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -91,7 +91,7 @@ def test_a_process_with_the_same_pid_but_a_later_start_is_another(tmp_path: Path
     me = Holder.me()
     assert not me.certainly_gone()
     assert replace(me, start_ticks=me.start_ticks - 1).certainly_gone()
-    assert replace(me, boot_id="before the reboot").certainly_gone()
+    assert not replace(me, boot_id="another machine of the same name").certainly_gone()
     assert not elsewhere().certainly_gone()
 
 
