@@ -6,6 +6,7 @@ made by such processes, each of which ends with the process that started it.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from pipeline.demo import llp_clip, music_clip
 from pipeline.demo.llp_plan import LlpPlan
 from pipeline.demo.plan import DemoPlan, MusicPlan, plan_demo
 from pipeline.demo.writer import write_alphapose, write_clip
+from pipeline.failures import ProgramMissing
 from pipeline.process import run
 
 MUSIC, LLP = "music", "llp"
@@ -30,9 +32,13 @@ def make_clips(folder: Path, *, size: str, seed: int, jobs: int) -> None:
 
     Raises
     ------
-    ProgramMissing, ProcessFailed, ProcessTimeout
+    ProgramMissing
+        There is no ffmpeg.
+    ProcessFailed, ProcessTimeout
         As `pipeline.process.run`.
     """
+    if shutil.which("ffmpeg") is None:
+        raise ProgramMissing("ffmpeg")
     if jobs == 1:
         make_part(folder, plan_demo(size, seed), part=0, parts=1)
         return

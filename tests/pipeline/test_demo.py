@@ -19,6 +19,7 @@ from pipeline.datasets.recipes import default_recipe
 from pipeline.demo import make_demo
 from pipeline.demo.make import make_part
 from pipeline.demo.plan import DemoPlan, plan_demo
+from pipeline.failures import ProgramMissing
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,12 @@ def _running(text: str) -> list[str]:
 def test_an_unknown_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="'demo' or 'micro'"):
         make_demo(tmp_path, size="huge")
+
+
+def test_a_missing_ffmpeg_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProgramMissing, match=r"ffmpeg.*install"):
+        make_demo(tmp_path, size="micro")
 
 
 def test_naming_the_demo_does_not_load_what_draws_it():
