@@ -89,8 +89,8 @@ class MixDataset(Dataset[Batch]):
             )
         if self.data.other_class > 0 and not any(map(len, self._foreign)):
             raise SeparationError(
-                f"all {len(self.clips)} clips share a label ({list(self.clips[0].labels)}): add "
-                "another class, or set data.other_class to 0"
+                f"no two of {len(self.clips)} clips are without a common label (the first has "
+                f"{list(self.clips[0].labels)}): add another class, or set data.other_class to 0"
             )
 
     def __len__(self) -> int:
