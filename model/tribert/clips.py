@@ -16,6 +16,7 @@ from model.tribert.config import DataConfig
 from model.tribert.crops import CentreRange, centre_range
 from model.tribert.errors import SeparationError
 from model.tribert.spectrogram import SpectrogramConfig
+from storage.errors import StageNotFound
 from storage.fingerprint import StageRecord
 from storage.records import DatasetItem, ItemId, Outcome, TimeBase
 from storage.store import FeatureStore
@@ -90,9 +91,19 @@ def stages_read(store: FeatureStore, stages: Mapping[str, str]) -> dict[str, str
 
 
 def stage_record(store: FeatureStore, stage: str) -> StageRecord:
-    """Return the whole record behind `<stage>-<fingerprint>`: its settings and upstream."""
+    """Return the whole record behind `<stage>-<fingerprint>`: its settings and upstream.
+
+    Raises
+    ------
+    StageNotFound
+        Nothing of it is in the store.
+    """
     path = store.layout.stage_meta(stage)
-    return StageRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise StageNotFound(f"{stage}: not in {store.layout.root}; run the stage first") from error
+    return StageRecord.from_json(json.loads(text))
 
 
 def videos_of(item_ids: Iterable[str]) -> set[str]:
