@@ -132,9 +132,9 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
 class PoseConfig:
     """68 joints of up to `max_persons`; the backend finds them, all the rest is common.
 
-    A person with a mean body score below `min_score` is none; one who was not seen for longer than
-    `max_gap_s` begins a new track. `json_fps` is for ready results: the rate of the pictures that
-    they count, None for the video's own.
+    A person whose score (`pipeline.pose.person`) is below `min_score` is none; one who was not seen
+    for longer than `max_gap_s` begins a new track. `json_fps` is for ready results: the rate of the
+    pictures that they count, None for the video's own.
     """
 
     backend: str = "mediapipe"

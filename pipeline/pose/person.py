@@ -23,7 +23,8 @@ class Person:
 
     `keypoints` (68, 3) float32: x, y in pixels (may lie outside the picture), confidence; a joint
     that was not looked for is (0, 0, 0). `box` (4,) float32: x1, y1, x2, y2 in pixels. `score`:
-    mean confidence of the 26 body joints, whatever score the backend itself prints.
+    mean confidence of the more confident half of the 26 body joints, whatever score the backend
+    itself prints: a player cut at the waist is no worse than one who is seen to the feet.
     """
 
     keypoints: np.ndarray
@@ -44,7 +45,7 @@ def make_person(keypoints: np.ndarray, box_xyxy: np.ndarray | None = None) -> Pe
     return Person(
         keypoints=keypoints,
         box=np.asarray(box_xyxy, np.float32),
-        score=float(keypoints[:N_BODY, 2].mean()),
+        score=float(np.sort(keypoints[:N_BODY, 2])[N_BODY // 2 :].mean()),
     )
 
 

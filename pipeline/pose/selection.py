@@ -20,13 +20,14 @@ def select_slots(
 ) -> Mapping[int, int]:
     """Return {track number: slot}.
 
-    Tracks are taken by descending sum of score x sqrt(box area), ties from left to right. Each goes
-    to the occupied slot that is free for all of its rows and whose person was nearest in place,
-    else to a new slot, else nowhere. Tracks shorter than `min_track_rows` are noise.
+    Tracks are taken by descending sum of score x sqrt(box area), to three digits, ties from left to
+    right. Each goes to the occupied slot that is free for all of its rows and whose person was
+    nearest in place, else to a new slot, else nowhere. Tracks shorter than `min_track_rows` are
+    noise.
     """
     ranked = sorted(
         (t for t in tracks if t.n_rows >= min_track_rows),
-        key=lambda t: (-t.weight, _centre_px(t.first_box)[0], t.number),
+        key=lambda t: (-float(f"{t.weight:.3g}"), _centre_px(t.first_box)[0], t.number),
     )
     slots: list[list[Track]] = []
     for track in ranked:
