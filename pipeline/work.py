@@ -24,8 +24,8 @@ from pathlib import Path
 
 from pipeline.extractors.base import Extractor, Inputs
 from pipeline.failures import EnvironmentBroken, ItemFailure, ProcessFailed, ProcessTimeout
-from pipeline.media import OK, MediaInfo, MediaRef
 from pipeline.ffmpeg import ffmpeg_version
+from pipeline.media import OK, MediaInfo, MediaRef
 from pipeline.stages import ResolvedStage
 from storage.errors import ItemNotFound, StageNotFound, StoreNotWritable
 from storage.layout import Layout
@@ -47,6 +47,7 @@ PROVENANCE_PACKAGES = (
     "soundstage",
 )
 DETAIL_CHARS = 2000
+_EXTRACTORS: dict[tuple[str, str], Extractor] = {}
 _TRACE_CHARS = 1500
 
 
@@ -142,9 +143,7 @@ def _extract(job: ItemJob) -> None:
     store = _store(job.store_root)
     _check_upstream(job, store)
     stage, media = job.stage, job.media
-    device = _device(job.device) if stage.definition.network else "cpu"
-    placed = _placed(replace(stage, device=device), job.store_root)
-    extractor = _extractor(placed, job.alone)
+    extractor = extractor_of(job)
     with tempfile.TemporaryDirectory(prefix="soundstage-") as scratch:
         inputs = Inputs(
             media=media,
@@ -217,14 +216,14 @@ def _device(asked: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-_EXTRACTORS: dict[tuple[str, str], Extractor] = {}
-
-
-def _extractor(stage: ResolvedStage, alone: bool) -> Extractor:
-    """Return the stage's extractor, built once per process: a network is loaded once."""
+def extractor_of(job: ItemJob) -> Extractor:
+    """Return the extractor that runs a job, built once per process: a network is loaded once."""
+    stage = _placed(job.stage, job.store_root)
+    if stage.definition.network:
+        stage = replace(stage, device=_device(job.device))
     key = (stage.record.name, stage.device)
     if key not in _EXTRACTORS:
-        if stage.definition.network and not alone:
+        if stage.definition.network and not job.alone:
             import torch
 
             torch.set_num_threads(1)

@@ -214,13 +214,9 @@ class Laboratory:
         """The job of one item."""
         source = item.partition("/")[0]
         staged = self.layout.staged_item(stage.record.name, source, number, item)
+        options: dict[str, Any] = {"staged_path": str(staged), "device": "cpu"} | more
         return ItemJob(
-            stage=stage,
-            media=self.media[item],
-            store_root=str(self.layout.root),
-            staged_path=str(staged),
-            device="cpu",
-            **more,
+            stage=stage, media=self.media[item], store_root=str(self.layout.root), **options
         )
 
 
@@ -236,7 +232,7 @@ def laboratory(tmp_path: Path) -> Laboratory:
     return Laboratory(tmp_path / "store")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_laboratory() -> Callable[[Path], Laboratory]:
     """Makes such a store in a folder of the test's choice."""
     return Laboratory
