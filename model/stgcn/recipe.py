@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from model.jobs import TrainJob
 from model.stgcn.config import Config
-from model.stgcn.data import PoseWindows, collate, find_clips
+from model.stgcn.data import Clip, PoseWindows, collate, find_clips
 from model.stgcn.module import StgcnModule
 from model.train.errors import RecipeError
 from model.train.parts import TrainParts
@@ -34,13 +34,7 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     """
     config = Config.from_json(job.configuration)
     pose = _pose_stage(job, store, config)
-    used, left_out = {}, {}
-    for split in ("train", "val"):
-        members = [i for i in items if i.split == split and (not i.tasks or SERVES & set(i.tasks))]
-        used[split], missing = find_clips(
-            store, pose, members, min_present_rows=config.min_present_rows
-        )
-        left_out.update(missing)
+    used, left_out = _usable(store, pose, items, config)
     classes = order_classes(label for clip in used["train"] for label in clip.labels)
     if len(classes) < 2:
         raise RecipeError(
@@ -75,13 +69,32 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
         classes=classes,
         ids_used={split: [clip.item_id for clip in clips] for split, clips in used.items()},
         ids_missing=left_out,
-        summary={
-            "parameters": sum(p.numel() for p in module.network.parameters()),
-            "channels": config.network.channels[-1],
-            "stride": config.network.stride,
-            "joint_order_version": JOINT_ORDER_VERSION,
-        },
+        summary=_summary(module),
     )
+
+
+def _usable(
+    store: FeatureStore, pose: str, items: Sequence[DatasetItem], config: Config
+) -> tuple[dict[str, list[Clip]], dict[str, str]]:
+    """Training and validation clips, and why other items of these splits are left out."""
+    used, left_out = {}, {}
+    for split in ("train", "val"):
+        members = [i for i in items if i.split == split and (not i.tasks or SERVES & set(i.tasks))]
+        used[split], missing = find_clips(
+            store, pose, members, min_present_rows=config.min_present_rows
+        )
+        left_out.update(missing)
+    return used, left_out
+
+
+def _summary(module: StgcnModule) -> dict[str, int]:
+    network = module.config.network
+    return {
+        "parameters": sum(p.numel() for p in module.network.parameters()),
+        "channels": network.channels[-1],
+        "stride": network.stride,
+        "joint_order_version": JOINT_ORDER_VERSION,
+    }
 
 
 def _pose_stage(job: TrainJob, store: FeatureStore, config: Config) -> str:
