@@ -71,9 +71,9 @@ def names():
 
 @pytest.fixture(scope="module")
 def trained():
-    """A module after 120 steps on ever new mixes, with the loss it started from."""
+    """A module after 60 steps on ever new mixes, with the loss it started from."""
     torch.manual_seed(0)
-    config = toy_config(120)
+    config = toy_config(60)
     module = TriBERTModule(config, names())
     network = module.network.train()
     optimiser = torch.optim.AdamW(parameter_groups(network, config.optim))
