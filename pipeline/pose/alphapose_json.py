@@ -24,9 +24,9 @@ from pipeline.failures import ItemFailure
 from pipeline.ffmpeg import read_packets, row_count
 from pipeline.media import POSE_SIDECAR
 from pipeline.pose.backends import RowOfPersons
+from pipeline.pose.config import PoseConfig
 from pipeline.pose.joints68 import from_joint_count
 from pipeline.pose.person import Person, make_person
-from pipeline.stages import PoseConfig
 
 _CHUNK_CHARS = 1 << 20
 _SLACK_PICTURES = 2

@@ -16,8 +16,8 @@ from pipeline.media import POSE_SIDECAR
 
 if TYPE_CHECKING:
     from pipeline.extractors.base import Inputs
+    from pipeline.pose.config import PoseConfig
     from pipeline.pose.person import Person
-    from pipeline.stages import PoseConfig
 
 MEDIAPIPE_WEIGHTS: Mapping[str, str] = {
     "pose.task": "0da8c039787a1de83d66c1dee1626ca79e81070ea8c7cfd83bbd837936fe90c9",

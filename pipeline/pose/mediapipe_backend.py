@@ -15,11 +15,11 @@ import numpy as np
 
 from pipeline.extractors.base import Inputs
 from pipeline.pose.backends import RowOfPersons
+from pipeline.pose.config import PoseConfig
 from pipeline.pose.mediapipe_joints import ELBOW, FACE, WRIST, body_joints, with_hand
 from pipeline.pose.mediapipe_models import landmarks, load_models
 from pipeline.pose.person import Person, box_iou, make_person
 from pipeline.pose.pictures import pose_pictures
-from pipeline.stages import PoseConfig
 
 _SAME_IOU = 0.5
 _SAME_HEIGHTS = 0.15
