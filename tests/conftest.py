@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from pipeline.fetch import import_file
 from pipeline.media import MediaRef
@@ -128,6 +129,24 @@ class ClipMaker:
                 *("-i", "pipe:", *timing, "-pix_fmt", "yuv420p", "-c:v", "libx264"),
                 *("-preset", "ultrafast", "-crf", "12", *extra, str(path)),
                 stdin=numbered_pictures(count).tobytes(),
+            )
+
+        return self._once(name, make)
+
+    def lossless(
+        self, name: str, pictures: np.ndarray, fps: float, sound: np.ndarray, rate_hz: int
+    ) -> Path:
+        """Exactly these pictures, uint8 (n, height, width, 3), and samples, int16 (n,)."""
+        wav = self.folder / f"{name}.wav"
+        wavfile.write(wav, rate_hz, sound)
+
+        def make(path: Path) -> None:
+            size = f"{pictures.shape[2]}x{pictures.shape[1]}"
+            call_ffmpeg(
+                *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", f"{fps}"),
+                *("-i", "pipe:", "-i", str(wav), "-c:v", "ffv1", "-pix_fmt", "bgr0"),
+                *("-c:a", "pcm_s16le", str(path)),
+                stdin=pictures.tobytes(),
             )
 
         return self._once(name, make)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -37,6 +39,7 @@ CASES = [*STAGES, JSON_POSE]
 WINDOWED = "lab/a/500-1700"
 GOOD = ("lab/a/whole", "lab/b/whole", WINDOWED)
 MUTE, BLIND = "lab/mute/whole", "lab/blind/whole"
+GOLDEN = Path(__file__).with_name("golden_outputs.json")
 NO_PEOPLE = {"pose"}
 """Cases whose rows are all alike on pictures without people."""
 LARGEST_BLOCK_BYTES = 64 << 20
@@ -47,7 +50,7 @@ def lab(clips: Any, make_laboratory: Any, tmp_path_factory: pytest.TempPathFacto
     """A store with two ordinary clips, a window, one clip without sound, one without pictures."""
     folder = tmp_path_factory.mktemp("conformance")
     laboratory = make_laboratory(folder / "store")
-    first = clips.tone("a.mp4", seconds=2.0)
+    first = clips.lossless("a.mkv", moving_pictures(50), 25.0, rising_tone(2.0), 44100)
     second = clips.ffmpeg(
         "b.mkv",
         *("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=2.6,negate,hflip"),
@@ -67,6 +70,23 @@ def lab(clips: Any, make_laboratory: Any, tmp_path_factory: pytest.TempPathFacto
     laboratory.add(clips.ffmpeg("blind.wav", "-f", "lavfi", "-i", "sine=d=1.5"), BLIND)
     publish_model(laboratory)
     return laboratory
+
+
+def moving_pictures(count: int) -> np.ndarray:
+    """A coloured pattern that drifts, uint8 (count, 120, 160, 3); the same on every machine."""
+    n, y, x = np.ogrid[:count, :120, :160]
+    red = (2 * x + 5 * n + y) % 256
+    green = (3 * y + 255 * ((x // 16 + y // 16 + n // 5) % 2)) // 2 % 256
+    blue = (x * y // 40 + 3 * n) % 256
+    planes = [np.broadcast_to(p, (count, 120, 160)) for p in (red, green, blue)]
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+def rising_tone(seconds: float) -> np.ndarray:
+    """A tone that rises and pulses, int16 at 44.1 kHz."""
+    time_s = np.arange(round(seconds * 44100)) / 44100
+    pulse = 0.5 + 0.4 * np.sin(2 * np.pi * 3 * time_s)
+    return np.round(20000 * pulse * np.sin(2 * np.pi * (300 + 400 * time_s) * time_s)).astype("i2")
 
 
 def alphapose_results(count: int) -> Iterator[dict[str, Any]]:
@@ -248,3 +268,57 @@ def test_blocks_are_small_and_the_same_whatever_came_before(
             np.testing.assert_array_equal(rows, stored[name][start:stop], err_msg=name)
         start = stop
     assert start == lab.store.length(stage.record.name, WINDOWED)
+
+
+def test_the_output_is_that_of_the_stages_version(lab: Any, case: Any) -> None:
+    name, stage, _ = case
+    found = {
+        "stage_version": stage.definition.version,
+        "arrays": {n: summary(rows) for n, rows in arrays_of(lab, stage, GOOD[0]).items()},
+    }
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if os.environ.get("SOUNDSTAGE_WRITE_GOLDEN"):
+        GOLDEN.write_text(json.dumps(golden | {name: found}, indent=1, sort_keys=True) + "\n")
+        return
+    advice = (
+        f"output of stage {stage.name} changed: raise its version in pipeline/stages.py (stored "
+        "features are then computed anew) and run this test with SOUNDSTAGE_WRITE_GOLDEN=1"
+    )
+    assert name in golden, advice
+    assert golden[name]["stage_version"] == found["stage_version"], advice
+    assert golden[name]["arrays"].keys() == found["arrays"].keys(), advice
+    tolerance = 2e-2 if stage.definition.network else 5e-3
+    for array, expected in golden[name]["arrays"].items():
+        got = found["arrays"][array]
+        assert got["shape"] == expected["shape"], f"{array}: {advice}"
+        scale = max(abs(expected["rms"]), 1e-9)
+        for key in ("rms", "mean", "wave"):
+            np.testing.assert_allclose(
+                got[key],
+                expected[key],
+                atol=tolerance * scale,
+                rtol=0,
+                err_msg=f"{array}: {advice}",
+            )
+
+
+def summary(rows: Any) -> dict[str, Any]:
+    """A few numbers that tell outputs apart but bear rounding: no digest would."""
+    if isinstance(rows, list):
+        rows = [brightness(row) for row in rows]
+    values = np.asarray(rows, np.float64)
+    phase = 0.37 * np.arange(values.size)
+    return {
+        "shape": list(values.shape),
+        "rms": float(np.sqrt(np.mean(values**2))),
+        "mean": float(values.mean()),
+        "wave": [float(values.ravel() @ np.cos(k * phase) / values.size**0.5) for k in (1, 2, 3)],
+    }
+
+
+def brightness(row: bytes) -> list[float]:
+    """Mean of each colour of a JPEG; the numbers of a line of JSON."""
+    if row.startswith(b"{"):
+        info = MediaInfo.from_json(row)
+        return [info.duration_s, info.video.fps, info.video.width_px, info.audio.rate_hz / 1e3]
+    return cv2.imdecode(np.frombuffer(row, np.uint8), cv2.IMREAD_COLOR).mean((0, 1)).tolist()
