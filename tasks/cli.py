@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.base import DatasetError
-from storage.errors import StoreError
 from tasks import inspect_store
-from tasks.settings import SettingsError, load_settings
+from tasks.failures import USER_ERRORS, say
+from tasks.settings import load_settings
 
 FAILED = 1
 USAGE = 2
@@ -29,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (SettingsError, DatasetError, StoreError) as error:
-        print(f"soundstage: {error}", file=sys.stderr)
+    except USER_ERRORS as error:
+        say(error)
         return USAGE
     except BrokenPipeError:
         sys.stderr.close()

@@ -16,6 +16,7 @@ from storage.shard_writer import write_shard
 from storage.staging import read_staged
 from tasks import cluster
 from tasks.context import POSE_EMBED, Context, load_context
+from tasks.failures import say
 from tasks.ingest import ingest, is_ingested, media_refs
 from tasks.pending import pending, plan_shard
 from tasks.progress import announce, track
@@ -33,6 +34,10 @@ class RunTask(luigi.Task):
     def context(self) -> Context:
         """The run's facts, the same in every process."""
         return load_context(str(self.dataset), str(self.recipe))
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Say what went wrong, once and in plain words."""
+        return say(exception)
 
 
 class Ingest(RunTask):

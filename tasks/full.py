@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import luigi
 
-from pipeline.datasets.base import DatasetError
-from storage.errors import StoreError
 from storage.views import write_source_view
 from tasks import cluster
 from tasks.context import POSE_EMBED, Context, load_context
 from tasks.coverage import check_coverage, coverage
+from tasks.failures import USER_ERRORS, quieten_luigi, say
 from tasks.features import Features
 from tasks.progress import announce
 from tasks.report_task import Report
-from tasks.settings import SettingsError
 from tasks.training import NEWER, ModelTask
 
-USER_ERRORS = (SettingsError, DatasetError, StoreError)
 USAGE_EXIT = 2
 
 
@@ -44,6 +40,7 @@ class FullPipeline(ModelTask):
         super().__init__(*args, **kwargs)
         self._finished = False
         cluster.prepare()
+        quieten_luigi()
         context = _or_exit(lambda: load_context(str(self.dataset), str(self.recipe)))
         if not getattr(FullPipeline, "_said", False):
             FullPipeline._said = True
@@ -96,5 +93,5 @@ def _or_exit(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except USER_ERRORS as error:
-        print(f"soundstage: {error}", file=sys.stderr)
+        say(error)
         raise SystemExit(USAGE_EXIT) from None
