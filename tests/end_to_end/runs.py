@@ -23,6 +23,7 @@ class Workspace:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.store = path / "store"
+        path.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / "luigi.cfg", path / "luigi.cfg")
 
     def set_key(self, section: str, key: str, value: str) -> None:

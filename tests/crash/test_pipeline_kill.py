@@ -1,0 +1,58 @@
+"""The whole pipeline killed at random moments and started again leaves what a calm run leaves.
+
+`SOUNDSTAGE_KILLS` sets how often; the default keeps the test short.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from runs import Workspace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+KILLS = int(os.environ.get("SOUNDSTAGE_KILLS", "3"))
+LONGEST_S = 25.0
+GRACE_S = 10.0
+
+
+def shard_digests(workspace: Workspace) -> dict[str, str]:
+    return {
+        str(path.relative_to(workspace.store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in workspace.store.glob("stages/**/*.h5")
+    }
+
+
+def wait_until_alone(workspace: Workspace) -> list[str]:
+    """Return the processes that outlive the killed run by more than a moment."""
+    deadline = time.monotonic() + GRACE_S
+    while workspace.left_processes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return workspace.left_processes()
+
+
+def test_killed_runs_leave_a_whole_store(tmp_path: Path) -> None:
+    rng = random.Random(int(os.environ.get("SOUNDSTAGE_KILL_SEED", "0")))
+    calm, killed = (Workspace(tmp_path / name) for name in ("calm", "killed"))
+    done = calm.luigi("--dataset", "demo:micro")
+    assert done.returncode == 0, done.stderr
+    for kill in range(KILLS):
+        process = killed.start("--dataset", "demo:micro")
+        time.sleep(rng.uniform(0.5, LONGEST_S))
+        if kill % 2:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
+        assert wait_until_alone(killed) == []
+    done = killed.luigi("--dataset", "demo:micro")
+    assert done.returncode == 0, done.stderr
+    assert wait_until_alone(killed) == []
+    assert json.loads(killed.soundstage("verify", "--json").stdout)["problems"] == []
+    assert shard_digests(killed) == shard_digests(calm)
