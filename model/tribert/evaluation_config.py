@@ -11,6 +11,7 @@ from typing import Any
 
 from model.tribert.config import ConfigError
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationConfig:
     """Which mixes are separated, over how much sound, and how a mask is applied."""
@@ -25,8 +26,8 @@ class EvaluationConfig:
     span_frames: int = 256
     """STFT frames around the middle of each clip; cut into as many windows of the network's own
     length as fit, predicted one by one, scored as one piece of sound"""
-    mask_application: str = "threshold"
-    """'threshold': above 0.5 is 1, as in the papers; 'soft': the predicted probability"""
+    mask_application: str = "soft"
+    """'soft': the predicted probability; 'threshold': 1 above 0.5, as in the papers"""
     examples: int = 3
     """mixes whose sound and pictures are kept"""
 
@@ -60,3 +61,14 @@ class EvaluationConfig:
             if type(given).__name__ != known[name]:
                 raise ConfigError(f"evaluation.{name}: expected {known[name]}, got {given!r}")
         return cls(**value)
+
+
+PUBLISHED = EvaluationConfig(pair_rule="official", mask_application="threshold")
+"""The papers' protocol: one mix for each test clip, in the list's order."""
+
+evaluation_presets: dict[str, EvaluationConfig] = {
+    "tiny": EvaluationConfig(pairs=24),
+    "paper": PUBLISHED,
+    "released": PUBLISHED,
+}
+"""By the name of the model's preset."""

@@ -16,7 +16,7 @@ from model.train.sampler import BatchPlan, in_order
 from model.tribert.config import Config, ConfigError, presets
 from model.tribert.errors import SeparationError
 from model.tribert.evaluate import evaluate
-from model.tribert.evaluation_config import EvaluationConfig
+from model.tribert.evaluation_config import EvaluationConfig, evaluation_presets
 from model.tribert.recipe import build
 from storage.fingerprint import StageRecord
 from storage.models import ModelRecord, publish_model, write_snapshot
@@ -207,7 +207,7 @@ def evaluated(tone_store, stages, snapshot, tmp_path_factory):
         dataset="tones",
         snapshot=snapshot,
         stages=job.stages,
-        configuration={"pairs": 2, "examples": 1, "span_frames": 100, "mask_application": "soft"},
+        configuration={"pairs": 2, "examples": 1, "span_frames": 100},
         store_root=tone_store.layout.root,
         out_dir=tmp_path_factory.mktemp("evaluation"),
         device="cpu",
@@ -306,6 +306,12 @@ def test_a_model_is_not_evaluated_on_what_it_was_trained_on(
     digest = write_snapshot(tone_store.layout, "tones", items)
     with pytest.raises(SeparationError, match="validated on 14 of the test videos"):
         evaluate(replace(job, snapshot=digest, out_dir=tmp_path))
+
+
+def test_every_preset_of_a_model_has_one_of_its_evaluation() -> None:
+    assert set(evaluation_presets) == set(presets)
+    for settings in evaluation_presets.values():
+        assert EvaluationConfig.from_json(settings.as_json()) == settings
 
 
 def test_unknown_evaluation_settings_are_refused() -> None:
