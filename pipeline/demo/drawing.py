@@ -54,8 +54,11 @@ def skin(rng: np.random.Generator) -> Colour:
     return tuple(np.clip(tone, 0, 255))
 
 
-def background(rng: np.random.Generator, side_px: int) -> np.ndarray:
-    """Return a square picture, uint8 BGR: a gradient and some clutter, softly drawn."""
+def background(rng: np.random.Generator, side_px: int, *, strength: float = 0.75) -> np.ndarray:
+    """Return a square picture, uint8 BGR: a gradient and some clutter, softly drawn.
+
+    `strength` is how far it departs from grey, 0-1.
+    """
     wall, floor, *rest = colours(rng, 8)
     rows = np.linspace(0, 1, side_px)[:, None, None]
     gradient = (np.array(wall) * (1 - rows) + np.array(floor) * rows).repeat(side_px, axis=1)
@@ -69,7 +72,9 @@ def background(rng: np.random.Generator, side_px: int) -> np.ndarray:
             pen.oval(centre, (half[0], half[1]), 0.0, colour)
     soft = cv2.GaussianBlur(image, (0, 0), side_px / 50)
     grain = cv2.resize(rng.normal(0, 3, (side_px // 4, side_px // 4)), (side_px, side_px))
-    return np.clip(soft * 0.75 + 32 + grain[..., None], 0, 255).astype(np.uint8)
+    return np.clip(soft * strength + 128 * (1 - strength) + grain[..., None], 0, 255).astype(
+        np.uint8
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pipeline.demo.llp_sounds import event_sound, room_sound
 from pipeline.demo.timbre import RATE_HZ
 from storage.records import Event
 
-_PLACES = {0: (), 1: (0.5,), 2: (0.29, 0.71), 3: (0.21, 0.5, 0.79)}
+_PLACES = {0: (), 1: (0.5,), 2: (0.29, 0.71)}
 """Where objects stand by their number, in widths of the picture."""
 
 
@@ -61,7 +61,7 @@ class LlpClip:
 def stage(plan: LlpPlan, *, side_px: int, fps: int) -> LlpClip:
     """Return the clip of `plan`: everything but the pixels of its frames."""
     rng = np.random.default_rng(plan.seed)
-    backdrop = background(rng, side_px)
+    backdrop = background(rng, side_px, strength=0.4)
     sound = room_sound(plan.duration_s, rng)
     for event in plan.events:
         if event.modality == "audio":
@@ -79,7 +79,7 @@ def stage(plan: LlpPlan, *, side_px: int, fps: int) -> LlpClip:
 
 
 def _sights(plan: LlpPlan, rng: np.random.Generator) -> tuple[Sight, ...]:
-    """Return the visual events, side by side in a random order, smaller where there are three."""
+    """Return the visual events, side by side in a random order."""
     seen = [event for event in plan.events if event.modality == "visual"]
     places = _PLACES[len(seen)]
     order = rng.permutation(len(seen))
@@ -88,7 +88,7 @@ def _sights(plan: LlpPlan, rng: np.random.Generator) -> tuple[Sight, ...]:
             event=event,
             coat=coat(rng),
             place=(places[where] + float(rng.uniform(-0.02, 0.02)), float(rng.uniform(0.46, 0.54))),
-            size=float(rng.uniform(0.95, 1.1)) * (0.8 if len(seen) == 3 else 1.0),
+            size=float(rng.uniform(0.9, 1.0)),
         )
         for event, where in zip(seen, order, strict=True)
     )

@@ -94,6 +94,8 @@ def _kinds(
         labels.append(deck.deal(labels))
     kinds = [str(kind) for kind in rng.choice(["both", "audio", "visual"], 3, p=[0.4, 0.3, 0.3])]
     kinds[0] = "both"
+    if "audio" not in kinds:
+        kinds[2] = "audio"  # the picture has room for two objects
     if place in (_HEARD_ONLY, _NEVER_TOGETHER):
         kinds = ["audio", "visual"]
     return [(labels[turn], kind) for turn, kind in zip(rng.permutation(count), kinds, strict=False)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.datasets.classes import LLP
 from pipeline.demo.llp_clip import stage
+from pipeline.demo.llp_objects import coat
 from pipeline.demo.llp_plan import COMMONEST, LlpPlan, plan_llp
 from pipeline.demo.timbre import RATE_HZ
 
@@ -39,6 +40,7 @@ def test_events_are_whole_seconds_within_the_clip(seed, few):
             assert 0 <= event.onset_s <= event.offset_s - 2
             assert event.offset_s <= plan.duration_s
         assert len({(e.label, e.modality) for e in plan.events}) == len(plan.events)
+        assert sum(event.modality == "visual" for event in plan.events) <= 2
 
 
 @settings(max_examples=50, deadline=None)
@@ -90,3 +92,31 @@ def test_objects_are_there_exactly_in_the_seconds_of_visual_events(number):
 def test_labels_are_all_that_happens():
     for plan in plan_llp(0):
         assert set(plan.labels) == {event.label for event in plan.events}
+
+
+def test_colours_of_an_object_do_not_depend_on_its_class():
+    rng = np.random.default_rng(0)
+    coats = [coat(rng) for _ in range(400)]
+    darker = np.mean([sum(c.ground) < sum(c.pattern) for c in coats])
+    assert 0.4 < darker < 0.6
+    assert len({c.ground for c in coats}) == len(coats)
+
+
+def test_colours_do_not_give_the_class_away():
+    plans = [plan for seed in range(2) for plan in plan_llp(seed)]
+    colours, classes = [], []
+    for plan in plans:
+        clip = stage(plan, side_px=64, fps=FPS)
+        for sight in clip.sights if len(clip.sights) == 1 else ():
+            middle_s = (sight.event.onset_s + sight.event.offset_s) / 2
+            picture = clip.picture(middle_s)
+            planes = np.moveaxis(picture, 2, 0)
+            counts = np.concatenate([np.histogram(plane, 8, (0, 256))[0] for plane in planes])
+            colours.append(np.concatenate([picture.reshape(-1, 3).mean(0), counts]))
+            classes.append(sight.event.label)
+    features, names = np.array(colours), np.array(classes)
+    scaled = (features - features.mean(0)) / (features.std(0) + 1e-9)
+    distance = ((scaled[:, None] - scaled[None]) ** 2).sum(-1)
+    np.fill_diagonal(distance, np.inf)
+    commonest = max(Counter(classes).values()) / len(classes)
+    assert np.mean(names[distance.argmin(1)] == names) < commonest + 0.1
