@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from pipeline.datasets.labels import EVENTS_FILE, LABELS_FILE
 from pipeline.demo.plan import DemoPlan, plan_demo
 from storage.atomic import publish_file, publish_json, sweep_temp
 from storage.fingerprint import sha256_json
+
+logger = logging.getLogger(__name__)
 
 FINISHED_FILE = "finished.json"
 _DATASET = {"demo": "demo", "micro": "demo-micro"}
@@ -68,6 +71,7 @@ def _serving(recipe: str, items: Iterable[SourceItem]) -> Iterable[SourceItem]:
 def _make(home: Path, plan: DemoPlan, *, seed: int, jobs: int) -> None:
     from pipeline.demo.make import make_clips  # draws and encodes: OpenCV and ffmpeg
 
+    logger.info("making %d demo clips in %s", len(plan.music) + len(plan.llp), home)
     for part in ("music", "llp"):
         (home / part).mkdir(parents=True, exist_ok=True)
     make_clips(home, size=plan.size, seed=seed, jobs=jobs)
