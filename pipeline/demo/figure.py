@@ -30,7 +30,7 @@ class Posture:
     """Where a performer's parts are; positions (2,) in body units, angles in radians, clockwise.
 
     `left_*` and `right_*` are the person's. `fingers` are five numbers, thumb first: 0 is
-    stretched, 1 is bent. `elbow_out` is +1 for an elbow that points down and out, -1 for up.
+    stretched, 1 is bent.
     """
 
     left_wrist: np.ndarray
@@ -66,7 +66,10 @@ def _hand_shapes() -> tuple[np.ndarray, np.ndarray]:
     curl = root[:, None] + 0.02 * np.sin(np.pi * steps) - 0.01 * steps
     bent = np.stack([curl * np.cos(spread)[:, None], curl * np.sin(spread)[:, None]], -1)
     wrist = np.zeros((1, 2))
-    return tuple(np.concatenate([wrist, s.reshape(20, 2)]) for s in (stretched, bent))  # type: ignore[return-value]
+    return (
+        np.concatenate([wrist, stretched.reshape(20, 2)]),
+        np.concatenate([wrist, bent.reshape(20, 2)]),
+    )
 
 
 def _face_shape() -> np.ndarray:
@@ -113,8 +116,8 @@ def skeleton(posture: Posture) -> np.ndarray:
 
 
 def elbow(shoulder: np.ndarray, wrist: np.ndarray, *, bend: int) -> np.ndarray:
-    """Return the elbow between two joints; `bend` +1 puts it to the right of shoulder-to-wrist's
-    downward side, -1 to the left. A wrist out of reach gets a straight arm."""
+    """Return the elbow between two joints: of the two places, the lower one, and the one further
+    to the right (`bend` +1) or left (-1). A wrist out of reach gets a straight arm."""
     reach = wrist - shoulder
     distance = float(np.clip(np.hypot(*reach), 1e-6, UPPER_ARM + FORE_ARM - 1e-6))
     along = reach / max(float(np.hypot(*reach)), 1e-6)

@@ -60,6 +60,10 @@ class Tracks:
         self.since_s = motion.since_onset_s(score, times_s)
         swing = np.sin(2 * np.pi * rng.uniform(0.2, 0.45) * times_s + rng.uniform(0, 6))
         self.sway = rng.uniform(0.02, 0.05) * swing * (0.3 + 0.7 * self.effort)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make the instrument's own tracks; called once all the others are there."""
 
     def pulse(self, frame: int, fade_s: float = 0.15) -> float:
         """Return 1 at an onset, falling to 0 in about `fade_s`."""

@@ -36,8 +36,8 @@ class Violin(Held):
 
     BRIDGE = vector(0.19, -0.325)
 
-    def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(*args, **kwargs)
+    def prepare(self) -> None:
+        """Make the bow's track."""
         self.bow = motion.strokes(self.score, self.times_s)
 
     def _axis(self, frame: int) -> Vector:
@@ -97,8 +97,8 @@ class Guitar(Held):
     SEATED = True
     HOLE = vector(-0.05, -0.10)
 
-    def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(*args, **kwargs)
+    def prepare(self) -> None:
+        """Make the strumming hand's track."""
         down = np.where(motion.note_at(self.score, self.times_s) % 2 == 0, 1.0, -1.0)
         stroke = 1 - 2 * np.exp(-np.minimum(self.since_s, 9) / 0.08)
         self.strum = motion.smooth(down * stroke, self.times_s, width_s=0.08)

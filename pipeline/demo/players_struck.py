@@ -68,8 +68,8 @@ class Xylophone(Struck):
 
     BARS = 11
 
-    def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(*args, **kwargs)
+    def prepare(self) -> None:
+        """Make the paths of both mallets."""
         notes = list(self.score)
         rests = {1: vector(0.10, 0.0), -1: vector(-0.10, 0.0)}
         paths = []
@@ -106,8 +106,8 @@ class DrumKit(Struck):
     SNARE_AT, HAT_AT = vector(0.17, 0.03), vector(-0.27, -0.07)
     KICK_AT = vector(-0.02, 0.24)
 
-    def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(*args, **kwargs)
+    def prepare(self) -> None:
+        """Make the paths of the sticks and the rings of the parts."""
         self.left = self._tip(SNARE, self.SNARE_AT)
         self.right = self._tip(HAT, self.HAT_AT)
         self.kick, self.snare, self.hat = (self._ring(part) for part in (KICK, SNARE, HAT))
