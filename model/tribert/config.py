@@ -266,7 +266,7 @@ def _tiny() -> Config:
             picture_px=64, spec_frames=64, spec_rows=64, mask="dominant", other_class=0.5
         ),
         vision=VisionConfig(backbone="small", feature_width=128, sos="features"),
-        pose=PoseConfig(),
+        pose=PoseConfig(channels=64),
         audio=AudioConfig(widths=(16, 32, 64, 64)),
         encoder=EncoderConfig(
             layers=2,
