@@ -96,9 +96,9 @@ presets: dict[str, Config] = {
         width=128,
         standardise=True,
         learning_rate=1e-3,
-        lr_every_epochs=30,
+        lr_every_epochs=20,
         batch_size=8,
-        epochs=60,
+        epochs=40,
         val_every_epochs=5,
     ),
 }
