@@ -25,9 +25,6 @@ from model.tribert.crops import picture_rows
 from model.tribert.errors import SeparationError
 from storage.store import FeatureStore
 
-TRAIN_SCALE = 1 / 1.1
-"""Side of a training crop as a share of the short side (224 of 246 in the published code)."""
-
 _REDUCED = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -37,11 +34,16 @@ _REDUCED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureCrop:
-    """A square of a picture: its side as a share of the short side, its place in the free room."""
+    """A square of a picture, and the gain of each of its colours.
+
+    `scale` is the square's side as a share of the short side, `x` and `y` are its place in the
+    free room, 0..1.
+    """
 
     scale: float = 1.0
     x: float = 0.5
     y: float = 0.5
+    gains_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def square(self, width: int, height: int) -> tuple[float, float, float]:
         """Return left, top and side in pixels of a picture of this size."""
@@ -51,6 +53,34 @@ class PictureCrop:
 
 CENTRE = PictureCrop()
 """The whole short side in the middle: validation and evaluation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How far training crops are changed. The defaults are the published 224 of 246 pixels."""
+
+    scale_low: float = 1 / 1.1
+    scale_high: float = 1 / 1.1
+    colour: float = 0.0
+    """Brightness, and each colour, are multiplied by 1 - colour .. 1 + colour."""
+
+    def draw(self, rng: np.random.Generator) -> PictureCrop:
+        """Return the crop that one clip's pictures share."""
+        x, y = rng.random(2)
+        scale = rng.uniform(self.scale_low, self.scale_high)
+        low, high = 1 - self.colour, 1 + self.colour
+        red, green, blue = rng.uniform(low, high, 3) * rng.uniform(low, high)
+        return PictureCrop(
+            scale=float(scale),
+            x=float(x),
+            y=float(y),
+            gains_rgb=(float(red), float(green), float(blue)),
+        )
+
+
+PUBLISHED = Augmentation()
+STRONG = Augmentation(scale_low=0.6, scale_high=1.0, colour=0.4)
+"""For a backbone that starts from nothing on few clips: else it learns each clip's background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +167,12 @@ def cut_picture(picture_HWC: np.ndarray, crop: PictureCrop, side_px: int) -> np.
     left, top, side = (round(value) for value in crop.square(width, height))
     square = picture_HWC[top : top + side, left : left + side]
     how = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
-    return cv2.cvtColor(
-        cv2.resize(square, (side_px, side_px), interpolation=how), cv2.COLOR_BGR2RGB
-    )
+    small = cv2.resize(square, (side_px, side_px), interpolation=how)
+    cut = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+    if crop.gains_rgb == CENTRE.gains_rgb:
+        return cut
+    levels = np.arange(256)[:, None] * np.array(crop.gains_rgb)
+    return cv2.LUT(cut, levels.clip(0, 255).astype(np.uint8)[None])
 
 
 def cut_boxes(

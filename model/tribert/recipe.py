@@ -26,6 +26,7 @@ from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
 from model.tribert.mixing import disjoint_partners
 from model.tribert.module import TriBERTModule
+from model.tribert.pictures import PUBLISHED, STRONG, Augmentation
 from storage.errors import ItemNotFound
 from storage.models import ModelRecord, read_model, read_snapshot
 from storage.records import DatasetItem
@@ -61,7 +62,8 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
         raise SeparationError(_too_few(found["train"], classes))
     make = _DatasetMaker(store, stages, classes, job.seed)
     val = make.validation(found["val"], config.data)
-    train = make(found["train"], config.data, augment=True, mixes=config.data.epoch_mixes)
+    augment = STRONG if config.vision.backbone == "small" else PUBLISHED
+    train = make(found["train"], config.data, augment=augment, mixes=config.data.epoch_mixes)
     module = TriBERTModule(config, classes)
     return TrainParts(
         module=module,
@@ -100,7 +102,7 @@ class _DatasetMaker:
         self.seed = seed
 
     def __call__(
-        self, found: ClipSet, data: DataConfig, *, augment: bool, mixes: int
+        self, found: ClipSet, data: DataConfig, *, augment: Augmentation | None, mixes: int
     ) -> MixDataset:
         return MixDataset(
             store=self.store,
@@ -125,7 +127,7 @@ class _DatasetMaker:
         return self(
             ClipSet(clips=mixable),
             replace(data, other_class=1.0),
-            augment=False,
+            augment=None,
             mixes=max(VAL_MIXES, len(mixable)),
         )
 

@@ -19,7 +19,8 @@ from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
 from model.tribert.pictures import (
     CENTRE,
-    TRAIN_SCALE,
+    PUBLISHED,
+    STRONG,
     PictureCrop,
     ViewReader,
     cut_boxes,
@@ -47,6 +48,7 @@ def dataset(store: FeatureStore, tone_store, data: DataConfig = DATA, **changes)
         "data": data,
         "sizes": spectrogram_config(store, stages["stft"], data),
         "seed": 3,
+        "augment": STRONG,
     }
     return MixDataset(**(settings | changes))
 
@@ -162,7 +164,7 @@ def test_gain_scales_the_sources_before_they_are_mixed(store, tone_store) -> Non
 
 
 def test_validation_sees_the_same_mixes_every_time(store, tone_store) -> None:
-    data = dataset(store, tone_store, augment=False, mixes=6)
+    data = dataset(store, tone_store, augment=None, mixes=6)
     assert len(data) == 6
     assert same(data[0, 1], data[7, 1])
 
@@ -259,7 +261,7 @@ def test_boxes_follow_the_crop() -> None:
     picture = np.zeros((height, width, 3), np.uint8)
     x1, y1, x2, y2 = (box * [width, height, width, height]).round().astype(int)
     picture[y1:y2, x1:x2] = 255
-    for crop in (CENTRE, PictureCrop(scale=TRAIN_SCALE, x=0.1, y=0.9)):
+    for crop in (CENTRE, PictureCrop(scale=PUBLISHED.scale_low, x=0.1, y=0.9)):
         cut = cut_picture(picture, crop, 128)
         rows, columns = np.nonzero(cut[..., 0] > 127)
         seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 128
@@ -274,6 +276,20 @@ def test_a_box_beyond_the_crop_ends_at_its_edge() -> None:
         np.array([[[-0.2, 0.0, 0.5, 1.3]]]), np.ones((1, 1), bool), (200, 100), CENTRE
     )
     np.testing.assert_allclose(boxes[0, 0], [0.0, 0.0, 0.5, 1.0, 0.5])
+
+
+def test_colours_are_scaled_and_kept_in_range() -> None:
+    picture = np.full((8, 8, 3), (10, 100, 200), np.uint8)  # BGR
+    cut = cut_picture(picture, PictureCrop(gains_rgb=(1.5, 0.5, 2.0)), 4)
+    assert cut[0, 0].tolist() == [255, 50, 20]
+
+
+def test_published_augmentation_is_a_crop_of_one_size() -> None:
+    rng = np.random.default_rng(0)
+    crops = [PUBLISHED.draw(rng) for _ in range(5)]
+    assert {crop.scale for crop in crops} == {1 / 1.1}
+    assert {crop.gains_rgb for crop in crops} == {CENTRE.gains_rgb}
+    assert len({crop.x for crop in crops}) == 5
 
 
 def test_pictures_apart_are_read_one_by_one(store, tone_store) -> None:
