@@ -8,7 +8,7 @@ make sure that nothing was trained on them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from model.jobs import TrainJob
 from model.train.parts import TrainParts
@@ -85,6 +85,7 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
             "train_clips": len(found["train"].clips),
             "val_clips": len(found["val"].clips) if val else 0,
             "val_mixes": len(val) if val else 0,
+            "augmentation": asdict(augment),
             "parameters": sum(p.numel() for p in module.network.parameters()),
         },
     )
