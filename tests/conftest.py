@@ -74,17 +74,18 @@ def number_of(picture: np.ndarray, width: int = 192) -> int:
 
 @dataclass
 class ClipMaker:
-    """Makes synthetic clips in a folder; each name is made once."""
+    """Makes synthetic clips in a folder, each name once; a name stands for one content."""
 
     folder: Path
-    made: dict[str, Path] = field(default_factory=dict)
+    made: dict[str, tuple[object, ...]] = field(default_factory=dict)
 
-    def _once(self, name: str, make: Callable[[Path], None]) -> Path:
+    def _once(self, name: str, content: tuple[object, ...], make: Callable[[Path], None]) -> Path:
+        path = self.folder / name
         if name not in self.made:
-            path = self.folder / name
             make(path)
-            self.made[name] = path
-        return self.made[name]
+            self.made[name] = content
+        assert self.made[name] == content, f"another test made {name} with other content"
+        return path
 
     def tone(
         self,
@@ -105,7 +106,7 @@ class ClipMaker:
                 *("-pix_fmt", "yuv420p", *codecs, str(path)),
             )
 
-        return self._once(name, make)
+        return self._once(name, (seconds, size, fps, hz, *codecs), make)
 
     def numbered(
         self,
@@ -131,7 +132,7 @@ class ClipMaker:
                 stdin=numbered_pictures(count).tobytes(),
             )
 
-        return self._once(name, make)
+        return self._once(name, (count, fps, times_s and tuple(times_s), *extra), make)
 
     def lossless(
         self, name: str, pictures: np.ndarray, fps: float, sound: np.ndarray, rate_hz: int
@@ -149,11 +150,11 @@ class ClipMaker:
                 stdin=pictures.tobytes(),
             )
 
-        return self._once(name, make)
+        return self._once(name, (pictures.tobytes(), fps, sound.tobytes(), rate_hz), make)
 
     def ffmpeg(self, name: str, *arguments: str) -> Path:
         """Whatever ffmpeg makes of these arguments."""
-        return self._once(name, lambda path: call_ffmpeg(*arguments, str(path)))
+        return self._once(name, arguments, lambda path: call_ffmpeg(*arguments, str(path)))
 
 
 @pytest.fixture(scope="session")

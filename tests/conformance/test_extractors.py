@@ -50,14 +50,14 @@ def lab(clips: Any, make_laboratory: Any, tmp_path_factory: pytest.TempPathFacto
     """A store with two ordinary clips, a window, one clip without sound, one without pictures."""
     folder = tmp_path_factory.mktemp("conformance")
     laboratory = make_laboratory(folder / "store")
-    first = clips.lossless("a.mkv", moving_pictures(50), 25.0, rising_tone(2.0), 44100)
+    first = clips.lossless("conformance_a.mkv", moving_pictures(50), 25.0, rising_tone(2.0), 44100)
     second = clips.ffmpeg(
-        "b.mkv",
+        "conformance_b.mkv",
         *("-f", "lavfi", "-i", "testsrc=s=320x240:r=25:d=2.6,negate,hflip"),
         *("-f", "lavfi", "-i", "anoisesrc=d=2.6:a=0.4:seed=1:r=44100"),
         *("-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "flac"),
     )
-    mute = clips.numbered("mute.mp4", count=38)
+    mute = clips.numbered("mute38.mp4", count=38)
     for item, path, pictures in (
         (GOOD[0], first, 50),
         (GOOD[1], second, 65),
@@ -67,7 +67,7 @@ def lab(clips: Any, make_laboratory: Any, tmp_path_factory: pytest.TempPathFacto
         poses = folder / f"{pictures}.json"
         poses.write_text(json.dumps(list(alphapose_results(pictures))))
         laboratory.add(path, item, sidecars={POSE_SIDECAR: poses})
-    laboratory.add(clips.ffmpeg("blind.wav", "-f", "lavfi", "-i", "sine=d=1.5"), BLIND)
+    laboratory.add(clips.ffmpeg("blind_short.wav", "-f", "lavfi", "-i", "sine=d=1.5"), BLIND)
     publish_model(laboratory)
     return laboratory
 
