@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 from torchvision import models
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.stages import ResolvedStage
 
 _KEPT_NETWORKS = 3
+_UNREADABLE = (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +38,12 @@ class Architecture:
     """How a network is built, and the made-up batch for filling it from a seed.
 
     `build` returns it with its classifier, if any, in `fc`, which is dropped.
-    `smooth_inputs` is passed on to `random_weights.fill`.
+    `smoothness` and `smooth_inputs` are passed on to `random_weights.fill`.
     """
 
     build: Callable[[], nn.Module]
     batch: Callable[[], torch.Tensor]
+    smoothness: float = 0.0
     smooth_inputs: Mapping[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
 
 
@@ -52,7 +57,7 @@ def _pictures() -> torch.Tensor:
 
 
 def _clips() -> torch.Tensor:
-    clips_NFHW3 = calibration.pictures(8, pixels.R2PLUS1D.size_px, frames=8)
+    clips_NFHW3 = calibration.pictures(5, pixels.R2PLUS1D.size_px, frames=8)
     return pixels.normalised(clips_NFHW3, pixels.R2PLUS1D)
 
 
@@ -62,8 +67,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "vggish": Architecture(
         build=Vggish, batch=_sounds, smooth_inputs={"embeddings.0": ((6, 4 * 512), 3.0)}
     ),
-    "resnet152": Architecture(build=models.resnet152, batch=_pictures),
-    "r2plus1d": Architecture(build=models.video.r2plus1d_18, batch=_clips),
+    "resnet152": Architecture(build=models.resnet152, batch=_pictures, smoothness=1.0),
+    "r2plus1d": Architecture(build=models.video.r2plus1d_18, batch=_clips, smoothness=1.0),
 }
 """By stage name. ResNet-152 (He et al., 2016) and R(2+1)D-18 (Tran et al., 2018) are torchvision's,
 without the classifier."""
@@ -104,12 +109,17 @@ def runner(stage: ResolvedStage) -> Runner:
 def _runner(name: str, weights: str, path: str | None, precision: str, device: str) -> Runner:
     seed = random_seed(weights)
     network = from_file(name, Path(path)) if path else from_seed(name, seed or 0)
+    return folded(network, precision=precision, device=device)
+
+
+def folded(network: nn.Module, *, precision: str, device: str = "cpu") -> Runner:
+    """Return a runner of a copy of a network with its batch norms folded into its convolutions."""
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     place = torch.device(device)
-    folded = fuse(network.eval()).to(place, dtype)
-    if name != "r2plus1d":
-        folded = folded.to(memory_format=torch.channels_last)
-    return Runner(network=folded, device=place, dtype=dtype)
+    copy = fuse(network.eval()).to(place, dtype)
+    if not any(isinstance(layer, nn.Conv3d) for layer in copy.modules()):
+        copy = copy.to(memory_format=torch.channels_last)
+    return Runner(network=copy, device=place, dtype=dtype)
 
 
 def from_seed(name: str, seed: int) -> nn.Module:
@@ -118,7 +128,11 @@ def from_seed(name: str, seed: int) -> nn.Module:
     architecture = ARCHITECTURES[name]
     network.to_empty(device="cpu")
     random_weights.fill(
-        network, architecture.batch(), seed=seed, smooth_inputs=architecture.smooth_inputs
+        network,
+        architecture.batch(),
+        seed=seed,
+        smoothness=architecture.smoothness,
+        smooth_inputs=architecture.smooth_inputs,
     )
     return network
 
@@ -145,11 +159,14 @@ def from_file(name: str, path: Path) -> nn.Module:
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise EnvironmentBroken(
+            f"weights file {path} cannot be read; get it again: {error}"
+        ) from error
 
 
 def _headless(name: str) -> nn.Module:
