@@ -284,8 +284,8 @@ def _tiny() -> Config:
         loss=LossConfig(maps=0.5),
         optim=OptimConfig(
             batch_size=16,
-            max_steps=400,
-            val_every_steps=100,
+            max_steps=240,
+            val_every_steps=60,
             lr_backbone=1e-3,
             lr_encoder=1e-3,
             lr_unet=2e-3,

@@ -63,6 +63,9 @@ class EvaluationConfig:
         return cls(**value)
 
 
+EVALUATION_VERSION = 1
+"""Raised when the figures change for the same model, pairs and settings."""
+
 PUBLISHED = EvaluationConfig(pair_rule="official", mask_application="threshold")
 """The papers' protocol: one mix for each test clip, in the list's order."""
 
