@@ -89,8 +89,8 @@ class VggishConfig:
 class Resnet152Config:
     """ResNet-152 pooled features of the stored frames.
 
-    `sampling`: 'exact', every frame, or 'llp', 80 frames spread over the item. `weights`:
-    'random:<seed>', 'IMAGENET1K_V1', or a file.
+    `sampling`: 'exact', every frame; 'llp', 80 frames spread over the item; 'sparse', one of
+    every 8 frames. `weights`: 'random:<seed>', 'IMAGENET1K_V1', or a file.
     """
 
     weights: str = "random:0"
@@ -98,7 +98,7 @@ class Resnet152Config:
     batch_frames: int = unhashed(8)
 
     def __post_init__(self) -> None:
-        _one_of("resnet152 sampling", self.sampling, ("exact", "llp"))
+        _one_of("resnet152 sampling", self.sampling, ("exact", "llp", "sparse"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

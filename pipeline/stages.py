@@ -79,7 +79,7 @@ STAGES: Mapping[str, StageDef] = {
             default=AudioConfig(rate_hz=16000),
         ),
         _stage("stft", StftConfig, ("audio_11025",), needs="audio"),
-        _stage("vggish", VggishConfig, ("audio_16000",), needs="audio", network=True),
+        _stage("vggish", VggishConfig, ("audio_16000",), needs="audio", network=True, version=2),
         _stage("resnet152", Resnet152Config, ("frames",), needs="video", network=True),
         _stage("r2plus1d", R2plus1dConfig, ("frames",), needs="video", network=True),
         _stage("pose", PoseConfig, ("probe",), needs="video"),

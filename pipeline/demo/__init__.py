@@ -60,7 +60,7 @@ def make_demo(folder: Path, *, size: str = "demo", seed: int = 0, jobs: int = 2)
         items=(*_serving("tribert", music.items), *_serving("avvp", llp.items)),
         classes=(*order_classes(music.classes), *LLP),
         notes=("synthetic clips made by this package: figures show that it works, nothing else",),
-        preset={"pose": {"backend": "alphapose-json"}},
+        preset={"pose": {"backend": "alphapose-json"}, "resnet152": {"sampling": "sparse"}},
     )
 
 

@@ -60,7 +60,7 @@ def test_every_split_of_both_parts_has_clips(micro):
     assert set(counts) == {
         (t, s) for t in (("tribert",), ("avvp",)) for s in ("train", "val", "test")
     }
-    assert micro.preset == {"pose": {"backend": "alphapose-json"}}
+    assert micro.preset["pose"] == {"backend": "alphapose-json"}
     assert default_recipe(micro)[0] == "all"
 
 

@@ -216,3 +216,8 @@ def test_a_clip_through_the_stages(laboratory: Any, clips: Any) -> None:
     np.testing.assert_allclose(feature.times_s, np.arange(8) / 8)
     assert np.isfinite(feature.values).all()
     assert feature.values.std(axis=0).max() > 0
+
+
+def test_sparse_sampling_takes_the_middle_one_of_every_eight_frames() -> None:
+    assert frame_indices(80, "sparse").tolist() == list(range(4, 80, 8))
+    assert frame_indices(3, "sparse").tolist() == [2]
