@@ -4,9 +4,10 @@ flow in, a network whose features say something of their input flows out.
 torchvision's own initialisation lets a deep residual network overflow float16. Here the weights are
 He-normal (He et al., 2015), and one pass over the batch then gives each layer unit variance: by
 batch-norm statistics where a network has them, else by dividing its weights. Four more choices
-keep the features of a network that never learned useful. Each was measured with linear probes for
-what is seen or heard in made-up clips; together they took the mean average precision of pictures
-from 0.5 to 0.94, of sounds from 0.84 to 0.95:
+keep the features of a network that never learned useful. They were chosen by linear probes, second
+by second, for what is seen or heard in the demo's clips; on clips of another seed the mean average
+precision without and with them is 0.86 and 1.00 for ResNet-152, 0.38 and 1.00 for R(2+1)D-18, 0.91
+and 0.98 for VGGish:
 
 - first filters of several sizes that sum to zero and treat colours much alike answer to edges and
   texture, not to the paint of the background;
