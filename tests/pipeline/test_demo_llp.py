@@ -60,7 +60,7 @@ def test_trivial_answers_are_fair_but_weak(seed):
     assert 0.8 <= np.mean(together) < 1
 
 
-    assert micro.preset["pose"] == {"backend": "alphapose-json"}
+def test_each_class_is_heard_only_seen_only_and_both_in_training():
     kinds = Counter(
         (label, tuple(sorted(e.modality for e in plan.events if e.label == label)))
         for plan in plan_llp(0)
