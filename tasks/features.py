@@ -145,7 +145,12 @@ def compute_shard(context: Context, stage: str, shard: PlanShard) -> Counter[str
         [item_id for item_id in shard.item_ids if item_id in todo],
         supplement=_next_supplement(context, name, shard),
         provenance=provenance(context.settings.run.device),
-        schema=shard_schema(resolved, [Path(j.staged_path) for j in every], context.settings.run),
+        schema=shard_schema(
+            resolved,
+            [Path(job.staged_path) for job in every],
+            context.settings.run,
+            store_root=context.layout.root,
+        ),
     )
     took_s = time.monotonic() - began
     said = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()) if n)

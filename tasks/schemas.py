@@ -16,11 +16,13 @@ from tasks import cluster
 from tasks.settings import RunSettings
 
 
-def shard_schema(stage: ResolvedStage, staged: Iterable[Path], run: RunSettings) -> StageSchema:
+def shard_schema(
+    stage: ResolvedStage, staged: Iterable[Path], run: RunSettings, *, store_root: Path
+) -> StageSchema:
     """Return the schema of a stage's shards."""
     for path in staged:
         schema = read_staged(path).schema
         if schema is not None:
             return schema
     with cluster.connect(run) as client:
-        return client.submit(stage_schema, stage, pure=False).result()
+        return client.submit(stage_schema, stage, str(store_root), pure=False).result()
