@@ -18,6 +18,8 @@ from tasks.report_task import Report
 from tasks.training import NEWER, ModelTask
 
 USAGE_EXIT = 2
+_ANNOUNCED: set[str] = set()
+"""Datasets whose recipe this process has said: Luigi makes its root task more than once."""
 
 
 class FullPipeline(ModelTask):
@@ -42,8 +44,8 @@ class FullPipeline(ModelTask):
         cluster.prepare()
         quieten_luigi()
         context = _or_exit(lambda: load_context(str(self.dataset), str(self.recipe)))
-        if not getattr(FullPipeline, "_said", False):
-            FullPipeline._said = True
+        if context.name not in _ANNOUNCED:
+            _ANNOUNCED.add(context.name)
             announce(context.dataset.name, context.reason)
 
     def requires(self) -> list[luigi.Task]:

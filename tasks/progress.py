@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ _CONSOLE = Console(stderr=True, highlight=False)
 
 def announce(what: str, text: str) -> None:
     """Print one line: what was done, and how it went."""
-    _CONSOLE.print(f"[bold]{what}[/bold]: {text}", soft_wrap=True)
+    _CONSOLE.print(f"[bold]{escape(what)}[/bold]: {escape(text)}", soft_wrap=True)
 
 
 def track(values: Iterable[T], title: str, total: int) -> Iterator[T]:
