@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from runs import Workspace
 from scipy.io import wavfile
 
 from pipeline.fetch import import_file
@@ -34,6 +35,16 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no reference files in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace in which the micro demo has run once, undisturbed, with every recipe."""
+    workspace = Workspace(tmp_path_factory.mktemp("micro"))
+    done = workspace.luigi("--dataset", "demo:micro")
+    if done.returncode:
+        pytest.fail(done.stderr)
+    return workspace
 
 
 @pytest.fixture(scope="session")

@@ -16,15 +16,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STAGE_LINE = re.compile(r"^(\w+) [\w.-]+/\d+: ", re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def micro(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace in which the micro demo has run once, with every recipe."""
-    workspace = Workspace(tmp_path_factory.mktemp("micro"))
-    done = workspace.luigi("--dataset", "demo:micro")
-    assert done.returncode == 0, done.stderr
-    return workspace
-
-
 def shard_digests(store: Path) -> dict[str, str]:
     return {
         str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
