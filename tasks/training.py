@@ -66,13 +66,17 @@ class PoseModel(ModelTask):
         return self.clone(Features)
 
     def complete(self) -> bool:
-        """Whether an ST-GCN is pinned for these settings."""
-        if self.repin and str(self.dataset) not in _REPINNED:
-            return False
-        return pinned_model(self.context) is not None
+        """Whether the shards are complete and an ST-GCN is pinned for these settings."""
+        return self.requires().complete() and self._is_pinned()
+
+    def _is_pinned(self) -> bool:
+        renew = bool(self.repin) and str(self.dataset) not in _REPINNED
+        return not renew and pinned_model(self.context) is not None
 
     def run(self) -> None:
-        """Train the ST-GCN, unless the model is there, and pin it."""
+        """Train the ST-GCN and pin it, unless one is pinned: new items do not move it."""
+        if self._is_pinned():
+            return
         job, _ = chosen_job(self.context, POSE_MODEL, latest=bool(self.repin))
         if not is_trained(self.context, job):
             self.train(job)
@@ -132,7 +136,9 @@ class TrainModel(ModelTask):
 
     def run(self) -> None:
         """Train, or go on with an unfinished run of the same fingerprint."""
-        self.train(self.job())
+        job = self.job()
+        if not is_trained(self.context, job):
+            self.train(job)
 
 
 class Evaluate(ModelTask):
@@ -160,6 +166,8 @@ class Evaluate(ModelTask):
     def run(self) -> None:
         """Evaluate in a process of its own."""
         job = self._job()
+        if evaluation_complete(self.context.layout, job.name):
+            return
         job_file = job.to_json(job.out_dir / "job.json")
         run_module("model.evaluate_main", job_file, log=job.out_dir / "evaluate.log")
         announce("evaluated", job.name)
