@@ -119,7 +119,9 @@ def elbow(shoulder: np.ndarray, wrist: np.ndarray, *, bend: int) -> np.ndarray:
     """Return the elbow between two joints: of the two places, the lower one, and the one further
     to the right (`bend` +1) or left (-1). A wrist out of reach gets a straight arm."""
     reach = wrist - shoulder
-    distance = float(np.clip(np.hypot(*reach), 1e-6, UPPER_ARM + FORE_ARM - 1e-6))
+    distance = float(
+        np.clip(np.hypot(*reach), UPPER_ARM - FORE_ARM + 1e-6, UPPER_ARM + FORE_ARM - 1e-6)
+    )
     along = reach / max(float(np.hypot(*reach)), 1e-6)
     a = (UPPER_ARM**2 - FORE_ARM**2 + distance**2) / (2 * distance)
     out = np.sqrt(max(UPPER_ARM**2 - a**2, 0.0))
