@@ -139,6 +139,7 @@ def test_latest_snapshot_trains_on_the_added_clip(lab: LabFolder) -> None:
     _, ran = lab.run("--snapshot", "latest")
     assert ran == {}
     (new,) = lab.models - models
-    record = json.loads((lab.workspace.store / "models" / new / "model.json").read_text())
-    used = [item for ids in record["ids_used"].values() for item in ids]
-    assert any(Path(lab.spare["file"]).name in item for item in used)
+    model = json.loads((lab.workspace.store / "models" / new / "model.json").read_text())
+    digest = model["record"]["snapshot"]
+    (snapshot,) = lab.workspace.store.glob(f"datasets/*/snapshots/{digest}.jsonl")
+    assert Path(lab.spare["file"]).name in snapshot.read_text()
