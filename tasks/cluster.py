@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RUN_DIR_VARIABLE = "SOUNDSTAGE_RUN_DIR"
 START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 10.0
 ALLOWED_WORKER_DEATHS = 2
 """A task may see two workers die before it is blamed: with 0, innocent neighbours are blamed."""
 
@@ -152,7 +153,7 @@ def _start(run_dir: Path, workers: int) -> tuple[str, int]:
 
 
 def stop() -> None:
-    """End the run's cluster, if this run started one."""
+    """End the run's cluster, if this run started one, and wait until it is gone."""
     known = os.environ.get(RUN_DIR_VARIABLE)
     if not known:
         return
@@ -160,5 +161,9 @@ def stop() -> None:
     if note.exists():
         pid = json.loads(note.read_text())["pid"]
         with suppress(ProcessLookupError):
+            cluster = os.pidfd_open(pid)
             os.kill(pid, signal.SIGTERM)
+            if not select.select([cluster], [], [], STOP_TIMEOUT_S)[0]:
+                os.kill(pid, signal.SIGKILL)
+            os.close(cluster)
         note.unlink()

@@ -19,7 +19,6 @@ from runs import Workspace
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 KILLS = int(os.environ.get("SOUNDSTAGE_KILLS", "2"))
 LONGEST_S = 25.0
-GRACE_S = 10.0
 
 
 def shard_digests(workspace: Workspace) -> dict[str, str]:
@@ -27,14 +26,6 @@ def shard_digests(workspace: Workspace) -> dict[str, str]:
         str(path.relative_to(workspace.store)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in workspace.store.glob("stages/**/*.h5")
     }
-
-
-def wait_until_alone(workspace: Workspace) -> list[str]:
-    """Return the processes that outlive the killed run by more than a moment."""
-    deadline = time.monotonic() + GRACE_S
-    while workspace.left_processes() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return workspace.left_processes()
 
 
 def test_killed_runs_leave_a_whole_store(micro: Workspace, tmp_path: Path) -> None:
@@ -48,10 +39,10 @@ def test_killed_runs_leave_a_whole_store(micro: Workspace, tmp_path: Path) -> No
         else:
             process.kill()
         process.wait()
-        assert wait_until_alone(killed) == []
+        assert killed.left_processes() == []
     done = killed.luigi("--dataset", "demo:micro")
     assert done.returncode == 0, done.stderr
-    assert wait_until_alone(killed) == []
+    assert killed.left_processes() == []
     assert json.loads(killed.soundstage("verify", "--json").stdout)["problems"] == []
     left, calm = shard_digests(killed), shard_digests(micro)
     assert len(left) > 10

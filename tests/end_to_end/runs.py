@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,8 +62,14 @@ class Workspace:
         """Run a subcommand of the console script."""
         return self._run([str(BIN / "soundstage"), *arguments], None, 120)
 
-    def left_processes(self) -> list[str]:
-        """Return the command lines of processes that still work in this directory."""
+    def left_processes(self, grace_s: float = 10.0) -> list[str]:
+        """Return the command lines of processes that go on working in this directory."""
+        deadline = time.monotonic() + grace_s
+        while (left := self._processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
+    def _processes(self) -> list[str]:
         found = []
         for process in psutil.process_iter(["pid", "cmdline"]):
             try:
