@@ -156,7 +156,7 @@ def resolve(
         raise ValueError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     for name, config in configs.items():
         _check_config(name, config)
-    wanted = _with_upstream(configs)
+    wanted = upstream_closure(configs)
     resolved: dict[str, ResolvedStage] = {}
     for name, definition in STAGES.items():
         if name in wanted:
@@ -235,7 +235,8 @@ def _check_config(name: str, config: Any) -> None:
         )
 
 
-def _with_upstream(names: Iterable[str]) -> set[str]:
+def upstream_closure(names: Iterable[str]) -> set[str]:
+    """Return the stages named and everything that they are computed from."""
     wanted: set[str] = set()
     todo = list(names)
     while todo:

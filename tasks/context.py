@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.base import Dataset, SourceItem
-from pipeline.stages import STAGES, ResolvedStage, resolve
+from pipeline.stages import STAGES, ResolvedStage, resolve, upstream_closure
 from storage import FeatureStore, ItemId
 from storage.layout import Layout, open_store
 from storage.models import read_pins
@@ -116,18 +116,6 @@ def stages_needed(recipe: str) -> tuple[str, ...]:
     else:
         from model.avvp.config import stages_needed as needed
     return tuple(needed)
-
-
-def upstream_closure(stages: set[str]) -> set[str]:
-    """Return the stages and everything they are computed from."""
-    closed: set[str] = set()
-    todo = list(stages)
-    while todo:
-        stage = todo.pop()
-        if stage not in closed:
-            closed.add(stage)
-            todo += STAGES[stage].inputs
-    return closed
 
 
 @lru_cache(maxsize=4)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.stages import upstream_closure
 from storage import DatasetItem, ItemId, Outcome
 from storage.errors import StageNotFound
 from storage.outcomes import read_fetch_log
 from storage.records import UPSTREAM
-from tasks.context import POSE_EMBED, Context, stages_needed, upstream_closure
+from tasks.context import POSE_EMBED, Context, stages_needed
 from tasks.splits import items_with_splits
 
 

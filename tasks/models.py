@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from model.jobs import EvaluateJob, TrainJob
+from pipeline.stages import upstream_closure
 from storage.models import ModelRecord, list_models, model_complete, read_model
-from tasks.context import DEMO_SOURCES, POSE_EMBED, Context, stages_needed, upstream_closure
+from tasks.context import DEMO_SOURCES, POSE_EMBED, Context, stages_needed
 from tasks.settings import SettingsError
 from tasks.snapshots import Choice, choose
 
