@@ -29,7 +29,11 @@ schema = storage.StageSchema(arrays=(
 ))
 record = storage.StageRecord(stage="frames", stage_version=1)
 ids = [f"demo/v{i}/whole" for i in range(24)]
-print("ready", flush=True)
+def step():
+    # Says that something is about to be written and waits for leave; without a killer, goes on.
+    if os.environ.get("STEP"):
+        print("step", flush=True)
+        sys.stdin.readline()
 with storage.FetchLog(layout, "demo") as log:
     for item_id in ids:
         log.append(storage.FetchEvent(item_id=item_id, reason="ok", utc="2026-01-01"))
@@ -41,19 +45,23 @@ for shard in storage.read_plan(layout, "demo"):
         path = layout.staged_item(record.name, "demo", shard.number, item_id)
         if storage.is_staged(path, "m"):
             continue
+        step()
         seed = sum(item_id.encode())
         rng = np.random.default_rng(seed)
         with storage.ItemWriter(path, schema, storage.TimeBase(0, 0.1), "m") as writer:
             for _ in range(4):
                 rows = rng.normal(size=(50, 64)).astype(np.float32) + np.float32(shift)
                 writer.append({"value": rows, "jpeg": [rng.bytes(500) for _ in range(50)]})
+    step()
     storage.write_shard(layout, record, "demo", shard.number, shard.item_ids,
                         provenance={"shift": str(shift)}, schema=schema)
+step()
 models.write_snapshot(layout, "d", [storage.DatasetItem(item_id=i) for i in ids])
 models.pin(layout, "d", "frames:0", "model")
 prepared = layout.run(f"r{os.getpid()}")
 prepared.mkdir(parents=True, exist_ok=True)
 (prepared / "weights.safetensors").write_bytes(b"w" * 100_000)
+step()
 models.publish_model(
     layout, storage.ModelRecord(recipe="han", recipe_version=1), prepared,
     {"weights_sha256": storage.sha256_file(prepared / "weights.safetensors")})
@@ -62,15 +70,25 @@ print("done", flush=True)
 RECORD = StageRecord(stage="frames", stage_version=1)
 
 
-def start(root, shift=0.0):
+def start(root, shift=0.0, *, stepwise=False):
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, str(root), str(shift)],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "STEP": "1" if stepwise else ""},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def let_step(worker):
+    """Give leave for one step; return what the worker said before it."""
+    said = worker.stdout.readline()
+    if said == "step\n":
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    return said
 
 
 def finish(worker):
@@ -100,20 +118,23 @@ def test_a_writer_killed_again_and_again_leaves_only_complete_files(tmp_path, un
     rng = random.Random(0)
     layout = open_store(tmp_path / "s", create=True)
     kills = 0
-    for _ in range(8):
-        worker = start(layout.root)
-        worker.stdout.readline()  # imported: what follows is all publishing
-        time.sleep(rng.uniform(0.0, 0.25))
-        worker.send_signal(signal.SIGKILL)
-        out, _ = worker.communicate()
-        kills += "done" not in out
+    while True:
+        worker = start(layout.root, stepwise=True)
+        lines = [let_step(worker) for _ in range(rng.randint(1, 6))]
+        if "done\n" in lines:
+            break
+        time.sleep(rng.uniform(0.0, 0.01))  # in the middle of the step, or just after it
+        worker.kill()
+        worker.communicate()
+        kills += worker.returncode == -signal.SIGKILL
         assert errors_in(layout) == []
         found = digests(layout)
         assert found == {name: undisturbed[name] for name in found}
         for path in layout.shard_dir(RECORD.name, "demo").glob("shard-*"):
             assert path.stat().st_mode & 0o777 == 0o444
-    finish(start(layout.root))
-    assert kills >= 3
+    worker.communicate()
+    assert worker.returncode == 0
+    assert kills >= 5  # 24 items, 6 shards, a snapshot and a model, at most 6 at a time
     assert errors_in(layout) == []
     assert digests(layout) == undisturbed
 
