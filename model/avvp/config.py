@@ -9,11 +9,10 @@ same network, narrower and trained faster, for a few dozen clips on two CPU core
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
-from model.train.errors import RecipeError
+from model.settings import ConfigError, Settings
 
 RECIPE_VERSION = 1
 
@@ -23,13 +22,11 @@ EVALUATION_VERSION = 1
 stages_needed = ("vggish", "resnet152", "r2plus1d")
 
 
-class ConfigError(RecipeError, ValueError):
-    """A setting does not exist or has a value that cannot work."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Everything that decides what a trained parsing model is, but seed, data and stages."""
+
+    section = "avvp"
 
     width: int = 512
     """D, of the tokens and of the feed-forward layer"""
@@ -56,33 +53,13 @@ class Config:
     """a control: every training video gets another one's labels, drawn by the seed"""
 
     def __post_init__(self) -> None:
-        if self.gate not in {"video", "modality"}:
-            raise ConfigError(f"avvp.gate={self.gate!r}: expected 'video' or 'modality'")
+        self.require_one_of("gate", ("video", "modality"))
+        self.require_at_least(
+            1, "width", "batch_size", "epochs", "val_every_epochs", "lr_every_epochs"
+        )
         for name in ("dropout", "audio_smoothing", "visual_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"avvp.{name}={getattr(self, name)}: expected 0 <= {name} < 1")
-        for name in ("width", "batch_size", "epochs", "val_every_epochs", "lr_every_epochs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"avvp.{name}={getattr(self, name)}: must be at least 1")
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Config:
-        """Return the configuration; what is not named keeps its default.
-
-        Raises ConfigError for a name that is not a setting or a value of another type.
-        """
-        known: dict[str, Any] = {f.name: type(f.default) for f in fields(cls)}
-        if unknown := sorted(set(values) - set(known)):
-            raise ConfigError(f"avvp: no setting {', '.join(unknown)}; known: {', '.join(known)}")
-        for name, value in values.items():
-            whole = known[name] is float and type(value) is int
-            if type(value) is not known[name] and not whole:
-                raise ConfigError(f"avvp.{name}: expected {known[name].__name__}, got {value!r}")
-        return cls(**{name: known[name](value) for name, value in values.items()})
 
 
 def steps_override(max_steps: int) -> dict[str, Any]:

@@ -6,11 +6,10 @@ fingerprint, and `network` is read again by the stage `pose_embed`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from model.train.errors import RecipeError
+from model.settings import Settings
 from pipeline.networks.stgcn_config import NetworkConfig
 
 RECIPE_VERSION = 1
@@ -21,13 +20,15 @@ OPTIMISERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Settings):
     """The defaults are the published recipe (Yan et al. 2018, Kinetics skeletons).
 
     Differences: windows of 256 rows, the length named by TriBERT, and a batch of 64, that of the
     same code's other recipe. `sgd` has Nesterov momentum 0.9 and a learning rate ten times smaller
     from 40, 60 and 80 % of the steps on; `adamw` a one-cycle schedule.
     """
+
+    section = "stgcn"
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     persons: int = 2
@@ -50,50 +51,16 @@ class Config:
     clip_norm: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("persons", "window_rows", "min_present_rows", "batch_size", "max_steps"):
-            if getattr(self, name) < 1:
-                raise RecipeError(f"stgcn.{name}={getattr(self, name)}: must be at least 1")
-        if self.optimiser not in OPTIMISERS:
-            raise RecipeError(
-                f"stgcn.optimiser={self.optimiser!r}: expected one of {', '.join(OPTIMISERS)}"
-            )
+        self.require_at_least(
+            1, "persons", "window_rows", "min_present_rows", "batch_size", "max_steps"
+        )
+        self.require_one_of("optimiser", OPTIMISERS)
 
     @property
     def val_every_steps(self) -> int:
         """Steps between validations: `max_steps` in equal parts, at most `validations` of them."""
         parts = next(n for n in range(max(1, self.validations), 0, -1) if self.max_steps % n == 0)
         return self.max_steps // parts
-
-    def as_json(self) -> dict[str, Any]:
-        """Return nested dictionaries of plain values (tuples become lists)."""
-        network = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self.network).items()
-        }
-        return {**asdict(self), "network": network}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Config:
-        """Return the configuration; what is not named keeps its default.
-
-        Raises
-        ------
-        RecipeError
-            A name that is not a setting, or a value of the wrong type.
-        """
-        given = dict(values)
-        try:
-            network = NetworkConfig.from_json(given.pop("network", {}))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise RecipeError(f"stgcn.network: {error}") from error
-        known = {item.name: type(item.default) for item in fields(cls) if item.name != "network"}
-        if unknown := sorted(set(given) - set(known)):
-            raise RecipeError(f"stgcn: no setting {unknown}; known: network, {', '.join(known)}")
-        for name, value in given.items():
-            whole = known[name] is float and type(value) is int
-            if type(value) is not known[name] and not whole:
-                raise RecipeError(f"stgcn.{name}: expected {known[name].__name__}, got {value!r}")
-        return cls(network=network, **given)
 
 
 def steps_override(max_steps: int) -> dict[str, Any]:

@@ -5,22 +5,21 @@ training read; its JSON form is part of a model's fingerprint.
 
 Where the paper and its published code differ, `paper` and `released` take one side each
 (tribert.md lists the places); `tiny` is `paper` made small enough for two CPU cores, with what
-short training needs: gated mask channels, complementary masks and a loss on the attention maps.
+short training needs: gated mask channels, complementary masks, a loss on the attention maps, and
+wider crops in changed colours, since a backbone that starts from nothing on few clips would learn
+each clip's background.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from model.settings import ConfigError, Settings
 
 RECIPE_VERSION = 1
 
 stages_needed = ("frames", "stft", "pose_embed")
-
-
-class ConfigError(ValueError):
-    """A setting does not exist or has a value that cannot work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +41,27 @@ class DataConfig:
     """rows of the warped (log-frequency) spectrogram"""
     mask: Literal["half", "dominant", "ratio"] = "half"
     """half: |S_n| > |S_mix| / 2; dominant: loudest source of the cell; ratio: |S_n| / sum |S_m|"""
+    scale_low: float = 1 / 1.1
+    """a training crop's side, as a share of the picture's: drawn from scale_low .. scale_high;
+    the default is the published 224 of 246 pixels"""
+    scale_high: float = 1 / 1.1
+    colour: float = 0.0
+    """brightness, and each colour, are multiplied by 1 - colour .. 1 + colour in training"""
     gain_low: float = 0.5
     gain_high: float = 1.5
     other_class: float = 0.0
     """share of the mixes whose partner is drawn from the videos that share no label"""
     epoch_mixes: int = 0
     """mixes of an epoch; 0: one for each training video"""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale_low <= self.scale_high <= 1:
+            raise ConfigError(
+                f"data.scale_low={self.scale_low}, data.scale_high={self.scale_high}: "
+                "expected 0 < scale_low <= scale_high <= 1"
+            )
+        if not 0 <= self.colour < 1:
+            raise ConfigError(f"data.colour={self.colour}: expected 0 <= colour < 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +182,10 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Everything that decides what a trained TriBERT is, but seed, data and stages."""
+
+    section = "tribert"
 
     data: DataConfig = field(default_factory=DataConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
@@ -183,61 +199,6 @@ class Config:
 
     def __post_init__(self) -> None:
         _check(self)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return nested dictionaries of plain values (tuples become lists)."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Config:
-        """Return the configuration; what is not named keeps its default.
-
-        Raises
-        ------
-        ConfigError
-            A name that is not a setting, or a value of the wrong type.
-        """
-        return _read(cls, value, "tribert")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _read(cls: type, value: Mapping[str, Any], where: str) -> Any:
-    """Build the dataclass `cls`; `where` is the dotted name for error messages."""
-    hints = get_type_hints(cls)
-    known = {item.name for item in fields(cls)}
-    if unknown := sorted(set(value) - known):
-        raise ConfigError(f"{where}: no setting {unknown}; known: {sorted(known)}")
-    read: dict[str, Any] = {}
-    for name, given in value.items():
-        hint = hints[name]
-        if isinstance(hint, type) and is_dataclass(hint):
-            if not isinstance(given, Mapping):
-                raise ConfigError(f"{where}.{name}: expected a mapping, got {given!r}")
-            read[name] = _read(hint, given, f"{where}.{name}")
-        else:
-            read[name] = _value(hint, given, f"{where}.{name}")
-    return cls(**read)
-
-
-def _value(hint: Any, given: Any, where: str) -> Any:
-    options = getattr(hint, "__args__", ())
-    if hint in (int, float, bool):
-        fits = type(given) is hint or (hint is float and type(given) is int)
-        if not fits:
-            raise ConfigError(f"{where}: expected {hint.__name__}, got {given!r}")
-        return hint(given)
-    if getattr(hint, "__origin__", None) is tuple:
-        if not all(type(item) is int for item in given):
-            raise ConfigError(f"{where}: expected whole numbers, got {given!r}")
-        return tuple(given)
-    if given not in options:
-        raise ConfigError(f"{where}: expected one of {list(options)}, got {given!r}")
-    return given
 
 
 def _check(config: Config) -> None:
@@ -263,7 +224,14 @@ def _check(config: Config) -> None:
 def _tiny() -> Config:
     return Config(
         data=DataConfig(
-            picture_px=64, spec_frames=64, spec_rows=64, mask="dominant", other_class=0.5
+            picture_px=64,
+            spec_frames=64,
+            spec_rows=64,
+            mask="dominant",
+            scale_low=0.6,
+            scale_high=1.0,
+            colour=0.4,
+            other_class=0.5,
         ),
         vision=VisionConfig(backbone="small", feature_width=128, sos="features"),
         pose=PoseConfig(channels=64),

@@ -24,7 +24,7 @@ from model.tribert.crops import fitted_start_row
 from model.tribert.errors import SeparationError
 from model.tribert.masks import MASKS, loss_weight
 from model.tribert.mixing import disjoint_partners, mean_mixture
-from model.tribert.pictures import CENTRE, Augmentation, View, ViewReader
+from model.tribert.pictures import CENTRE, View, ViewReader, training_crop
 from model.tribert.spectrogram import SpectrogramConfig, from_rows, warp
 from storage.store import FeatureStore
 
@@ -43,8 +43,8 @@ class MixDataset(Dataset[Batch]):
     sizes
         Of the stored STFT and of the crop.
     augment
-        How pictures are changed, beside gains and moments, which differ in every epoch. None
-        (validation): clips as they are, and the epoch is ignored: every pass sees the same mixes.
+        True: crops, colours, gains and moments differ in every epoch. False (validation): clips as
+        they are, and the epoch is ignored: every pass sees the same mixes.
     mixes
         Of an epoch; 0: one for each clip.
 
@@ -64,7 +64,7 @@ class MixDataset(Dataset[Batch]):
         data: DataConfig,
         sizes: SpectrogramConfig,
         seed: int,
-        augment: Augmentation | None,
+        augment: bool,
         mixes: int = 0,
     ) -> None:
         self.store = store
@@ -99,11 +99,11 @@ class MixDataset(Dataset[Batch]):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         """Return one mix, a batch of size 1, for (epoch, index)."""
         epoch, index = key
-        rng = np.random.default_rng([self.seed, 0 if self.augment is None else epoch, index])
+        rng = np.random.default_rng([self.seed, epoch if self.augment else 0, index])
         clips = [self.clips[i] for i in self._members(index % len(self.clips), rng)]
         centres = [int(rng.integers(c.centres.first, c.centres.last + 1)) for c in clips]
         gains = [self._gain(rng) for _ in clips]
-        crops = [self.augment.draw(rng) if self.augment else CENTRE for _ in clips]
+        crops = [training_crop(self.data, rng) if self.augment else CENTRE for _ in clips]
         spectra_NLF = torch.stack(
             [
                 gain * self.spectrum(clip, centre)
@@ -143,7 +143,7 @@ class MixDataset(Dataset[Batch]):
         return [first, *(int(partner) for partner in partners)]
 
     def _gain(self, rng: np.random.Generator) -> float:
-        if self.augment is None:
+        if not self.augment:
             return 1.0
         return float(rng.uniform(self.data.gain_low, self.data.gain_high))
 

@@ -5,16 +5,16 @@ In: the `configuration` of an `EvaluateJob`. Out: an `EvaluationConfig`. No torc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from model.tribert.config import ConfigError
+from model.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(Settings):
     """Which mixes are separated, over how much sound, and how a mask is applied."""
+
+    section = "evaluation"
 
     pairs: int = 0
     """number of mixes; 0: one for each test clip"""
@@ -32,35 +32,10 @@ class EvaluationConfig:
     """mixes whose sound and pictures are kept"""
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("pair_rule", ("official", "disjoint")),
-            ("mask_application", ("threshold", "soft")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"evaluation.{name}: expected one of {list(allowed)}, "
-                    f"got {getattr(self, name)!r}"
-                )
-        if self.span_frames < 1 or min(self.pairs, self.examples) < 0:
-            raise ConfigError(
-                f"evaluation: span_frames={self.span_frames}, pairs={self.pairs}, "
-                f"examples={self.examples}: expected at least 1, 0 and 0"
-            )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> EvaluationConfig:
-        """Return the settings; what is not named keeps its default. Raises ConfigError."""
-        known = {item.name: item.type for item in fields(cls)}
-        if unknown := sorted(set(value) - set(known)):
-            raise ConfigError(f"evaluation: no setting {unknown}; known: {sorted(known)}")
-        for name, given in value.items():
-            if type(given).__name__ != known[name]:
-                raise ConfigError(f"evaluation.{name}: expected {known[name]}, got {given!r}")
-        return cls(**value)
+        self.require_one_of("pair_rule", ("official", "disjoint"))
+        self.require_one_of("mask_application", ("threshold", "soft"))
+        self.require_at_least(1, "span_frames")
+        self.require_at_least(0, "pairs", "examples")
 
 
 EVALUATION_VERSION = 1

@@ -55,32 +55,18 @@ CENTRE = PictureCrop()
 """The whole short side in the middle: validation and evaluation."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Augmentation:
-    """How far training crops are changed. The defaults are the published 224 of 246 pixels."""
-
-    scale_low: float = 1 / 1.1
-    scale_high: float = 1 / 1.1
-    colour: float = 0.0
-    """Brightness, and each colour, are multiplied by 1 - colour .. 1 + colour."""
-
-    def draw(self, rng: np.random.Generator) -> PictureCrop:
-        """Return the crop that one clip's pictures share."""
-        x, y = rng.random(2)
-        scale = rng.uniform(self.scale_low, self.scale_high)
-        low, high = 1 - self.colour, 1 + self.colour
-        red, green, blue = rng.uniform(low, high, 3) * rng.uniform(low, high)
-        return PictureCrop(
-            scale=float(scale),
-            x=float(x),
-            y=float(y),
-            gains_rgb=(float(red), float(green), float(blue)),
-        )
-
-
-PUBLISHED = Augmentation()
-STRONG = Augmentation(scale_low=0.6, scale_high=1.0, colour=0.4)
-"""For a backbone that starts from nothing on few clips: else it learns each clip's background."""
+def training_crop(data: DataConfig, rng: np.random.Generator) -> PictureCrop:
+    """Draw the crop and the colours that one clip's pictures share."""
+    x, y = rng.random(2)
+    scale = rng.uniform(data.scale_low, data.scale_high)
+    low, high = 1 - data.colour, 1 + data.colour
+    red, green, blue = rng.uniform(low, high, 3) * rng.uniform(low, high)
+    return PictureCrop(
+        scale=float(scale),
+        x=float(x),
+        y=float(y),
+        gains_rgb=(float(red), float(green), float(blue)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ make sure that nothing was trained on them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from model.jobs import TrainJob
 from model.train.parts import TrainParts
@@ -26,7 +26,6 @@ from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
 from model.tribert.mixing import disjoint_partners
 from model.tribert.module import TriBERTModule
-from model.tribert.pictures import PUBLISHED, STRONG, Augmentation
 from storage.errors import ItemNotFound
 from storage.models import ModelRecord, read_model, read_snapshot
 from storage.records import DatasetItem
@@ -62,8 +61,7 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
         raise SeparationError(_too_few(found["train"], classes))
     make = _DatasetMaker(store, stages, classes, job.seed)
     val = make.validation(found["val"], config.data)
-    augment = STRONG if config.vision.backbone == "small" else PUBLISHED
-    train = make(found["train"], config.data, augment=augment, mixes=config.data.epoch_mixes)
+    train = make(found["train"], config.data, augment=True, mixes=config.data.epoch_mixes)
     module = TriBERTModule(config, classes)
     return TrainParts(
         module=module,
@@ -85,7 +83,6 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
             "train_clips": len(found["train"].clips),
             "val_clips": len(found["val"].clips) if val else 0,
             "val_mixes": len(val) if val else 0,
-            "augmentation": asdict(augment),
             "parameters": sum(p.numel() for p in module.network.parameters()),
         },
     )
@@ -103,7 +100,7 @@ class _DatasetMaker:
         self.seed = seed
 
     def __call__(
-        self, found: ClipSet, data: DataConfig, *, augment: Augmentation | None, mixes: int
+        self, found: ClipSet, data: DataConfig, *, augment: bool, mixes: int
     ) -> MixDataset:
         return MixDataset(
             store=self.store,
@@ -128,7 +125,7 @@ class _DatasetMaker:
         return self(
             ClipSet(clips=mixable),
             replace(data, other_class=1.0),
-            augment=None,
+            augment=False,
             mixes=max(VAL_MIXES, len(mixable)),
         )
 

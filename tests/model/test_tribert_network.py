@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from model.settings import ConfigError
 from model.tribert.attention import CoAttention, Streams, Widths
 from model.tribert.batch import Batch, collate
 from model.tribert.config import (
     AudioConfig,
     Config,
-    ConfigError,
     DataConfig,
     EncoderConfig,
     PoseConfig,
@@ -337,6 +337,8 @@ def test_settings_survive_json(name):
         ({"encoder": {"heads": 7}}, "encoder.vision_width"),
         ({"data": {"spec_rows": 100}}, "data.spec_rows"),
         ({"vision": 3}, "tribert.vision"),
+        ({"data": {"scale_low": 0.9, "scale_high": 0.5}}, "data.scale_low"),
+        ({"data": {"colour": 1.0}}, "data.colour"),
     ],
 )
 def test_bad_settings_are_named(value, named):

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from scipy.io import wavfile
 
 from model.jobs import EvaluateJob, TrainJob
+from model.settings import ConfigError
 from model.train.sampler import BatchPlan, in_order
-from model.tribert.config import Config, ConfigError, presets
+from model.tribert.config import Config, presets
 from model.tribert.errors import SeparationError
 from model.tribert.evaluate import evaluate
 from model.tribert.evaluation_config import EvaluationConfig, evaluation_presets

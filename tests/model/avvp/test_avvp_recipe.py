@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from model.avvp.config import Config, ConfigError, presets, steps_override
+from model.avvp.config import Config, presets, steps_override
 from model.avvp.evaluate import evaluate
 from model.avvp.han import Parsing
 from model.avvp.parse import event_list, gated, load_model, parse_clips
 from model.avvp.recipe import build
 from model.jobs import EvaluateJob
+from model.settings import ConfigError
 from model.train.errors import RecipeError
 from model.train.main import train
 from storage.models import read_model, write_snapshot
@@ -193,7 +194,7 @@ def test_settings_survive_json_and_mistakes_are_named() -> None:
         assert Config.from_json(json.loads(json.dumps(config.as_json()))) == config
     assert Config.from_json({"learning_rate": 1}).learning_rate == 1.0
     assert Config.from_json(steps_override(7)).max_steps == 7
-    with pytest.raises(ConfigError, match="no setting widht"):
+    with pytest.raises(ConfigError, match=r"no setting \['widht'\]"):
         Config.from_json({"widht": 3})
     with pytest.raises(ConfigError, match="expected int, got '3'"):
         Config.from_json({"width": "3"})
