@@ -25,11 +25,15 @@ class SourceItem:
     """One item and where its bytes are.
 
     `path` is the whole media file (a window is in the item id, and is cut by fetch), or None when
-    it has to be downloaded. `sidecars` maps a kind, such as 'alphapose', to a file beside it.
+    it has to be downloaded. `url` is where to download the whole video from. `clip_name` is the
+    name, without extension, under which labs keep this very window already cut: LLP's
+    'AP0061o0Nvk_101.8_111.8'. `sidecars` maps a kind, such as 'alphapose', to a file beside it.
     """
 
     item: DatasetItem
     path: Path | None
+    url: str = ""
+    clip_name: str = ""
     sidecars: Mapping[str, Path] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -39,6 +43,9 @@ class Dataset:
 
     `classes` is the order of the label vector; `notes` are sentences for the person who runs it;
     `preset` overrides stage parameters, such as `{"pose": {"backend": "alphapose-json"}}`.
+    `overlap` holds the ids of items that the published lists put into both training and test; such
+    an item is a test item in `items`. `list_files` maps the name of each list that was read to its
+    sha256, and `irregularities` a kind of dirt in them to how often it was met.
     """
 
     name: str
@@ -46,6 +53,9 @@ class Dataset:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     preset: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    overlap: tuple[str, ...] = ()
+    list_files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    irregularities: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def serving(self, recipe: str) -> tuple[SourceItem, ...]:
         """Return the items that serve `recipe`: those that name it and those that name none."""
