@@ -5,11 +5,13 @@ In: a stage's folder. Out: the shard files in order, and each item's latest stat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from storage.layout import SHARD_FILE, STAGE_NAME, Layout
 from storage.records import TRANSIENT_REASONS, Outcome
+from storage.retries import stage_marks
 from storage.shard_reader import Entry, ShardFile, ShardIndex
 
 
@@ -26,14 +28,17 @@ class ShardRef:
 class ItemState:
     """The latest word on an item: where its rows are, or why there are none.
 
-    `index` is that of the shard at `path`. `attempts` counts the passing failures so far of the
-    media that the latest word is about.
+    `index` is that of the shard at `path`, whose number of supplement is `supplement`. `attempts`
+    counts the passing failures so far of the media that the latest word is about, since the item
+    was last marked to be tried again; `marked` says that a mark waits for its next outcome.
     """
 
     path: Path
     index: ShardIndex
     entry: Entry
     attempts: int = 0
+    supplement: int = 0
+    marked: bool = False
 
     def outcome(self, item_id: str) -> Outcome:
         """Return the item's outcome."""
@@ -67,28 +72,49 @@ def list_shards(layout: Layout, name_fp: str, source: str) -> list[ShardRef]:
     )
 
 
-def merge_index(states: dict[str, ItemState], path: Path, index: ShardIndex) -> None:
-    """Add what the next shard or supplement says about its items."""
+def merge_index(
+    states: dict[str, ItemState], ref: ShardRef, index: ShardIndex, marks: Mapping[str, int]
+) -> None:
+    """Add what the next shard or supplement says about its items.
+
+    `marks` are the stage's and source's `stage_marks`: attempts before a mark do not count.
+    """
     for item_id, entry in index.entries.items():
         before = states.get(item_id)
-        same_media = before is not None and before.entry.media_sha256 == entry.media_sha256
-        attempts = before.attempts if before is not None and same_media else 0
+        marked = marks.get(item_id, -1)
+        attempts = 0
+        if (
+            before is not None
+            and before.entry.media_sha256 == entry.media_sha256
+            and not before.supplement <= marked < ref.supplement
+        ):
+            attempts = before.attempts
         states[item_id] = ItemState(
-            path=path,
+            path=ref.path,
             index=index,
             entry=entry,
             attempts=attempts + (entry.reason in TRANSIENT_REASONS),
+            supplement=ref.supplement,
+            marked=not entry.ok and ref.supplement <= marked,
         )
+
+
+def source_states(
+    layout: Layout, name_fp: str, source: str, number: int | None = None
+) -> dict[str, ItemState]:
+    """Return the latest state of every item of a stage and source; of one shard when given."""
+    states: dict[str, ItemState] = {}
+    marks = stage_marks(layout, name_fp, source)
+    for ref in list_shards(layout, name_fp, source):
+        if number in (None, ref.number):
+            with ShardFile(ref.path) as shard:
+                merge_index(states, ref, shard.index, marks)
+    return states
 
 
 def shard_states(layout: Layout, name_fp: str, source: str, number: int) -> dict[str, ItemState]:
     """Return the latest state of every item of one shard; empty when it is not published."""
-    states: dict[str, ItemState] = {}
-    for ref in list_shards(layout, name_fp, source):
-        if ref.number == number:
-            with ShardFile(ref.path) as shard:
-                merge_index(states, ref.path, shard.index)
-    return states
+    return source_states(layout, name_fp, source, number)
 
 
 def next_supplement(layout: Layout, name_fp: str, source: str, number: int) -> int:

@@ -126,9 +126,21 @@ class Layout:
             component(f"{item.video_id}.{item.window}") + ".h5"
         )
 
+    def fetch_logs(self) -> Path:
+        """The folder of every source's fetch outcomes."""
+        return self.root / "outcomes" / "fetch"
+
     def fetch_log(self, source: str) -> Path:
         """The folder of a source's fetch outcomes."""
-        return self.root / "outcomes" / "fetch" / _checked("source", source)
+        return self.fetch_logs() / _checked("source", source)
+
+    def retries(self) -> Path:
+        """The folder of every mark that an item is to be tried again."""
+        return self.root / "outcomes" / "retry"
+
+    def retry_log(self, source: str, scope: str) -> Path:
+        """The folder of a source's marks for 'fetch' or for one `<stage>-<fingerprint>`."""
+        return self.retries() / _checked("source", source) / _checked("scope", scope)
 
     def datasets(self) -> Path:
         """The folder of all datasets."""

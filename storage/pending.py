@@ -27,7 +27,8 @@ def pending_items(
     """Return the items of a shard that a run computes, each with why, in plan order.
 
     'missing': never computed; 'stale': computed from other media bytes; 'retry': failed for a
-    passing reason, fewer than MAX_ATTEMPTS times; 'upstream': waited for a stage that has rows now.
+    passing reason, fewer than MAX_ATTEMPTS times, or marked to be tried again; 'upstream': waited
+    for a stage that has rows now.
     Items without an entry in `media_sha` are not checked for staleness.
     """
     layout = store.layout
@@ -40,6 +41,8 @@ def pending_items(
             pending[item_id] = MISSING
         elif media_sha.get(item_id, state.entry.media_sha256) != state.entry.media_sha256:
             pending[item_id] = STALE
+        elif state.marked:
+            pending[item_id] = RETRY
         elif state.entry.reason in TRANSIENT_REASONS:
             if state.attempts < MAX_ATTEMPTS:
                 pending[item_id] = RETRY

@@ -19,6 +19,7 @@ from storage.catalog import ItemState, list_shards, list_stage_sources, list_sta
 from storage.errors import ItemNotFound, StageNotFound
 from storage.layout import STAGE_NAME, open_store
 from storage.records import Outcome, StageSchema, TimeBase
+from storage.retries import stage_marks
 from storage.shard_reader import ShardFile, ShardIndex
 from storage.views import read_source_view
 
@@ -172,7 +173,10 @@ class FeatureStore:
         return {item_id: state.outcome(item_id) for item_id, state in self._states(stage)}
 
     def attempts(self, stage: str) -> dict[str, int]:
-        """Return how often each item failed for a passing reason, on its present media."""
+        """Return how often each item failed for a passing reason, on its present media.
+
+        What came before the item was last marked to be tried again does not count.
+        """
         return {item_id: state.attempts for item_id, state in self._states(stage)}
 
     def media_sha256(self, stage: str) -> dict[str, str]:
@@ -255,14 +259,15 @@ class FeatureStore:
 
     def _relist(self, catalog: _Catalog) -> None:
         """Take in shards and supplements that appeared since."""
-        paths = [r.path for r in list_shards(self.layout, catalog.name_fp, catalog.source)]
-        if paths == list(catalog.indexes):
+        refs = list_shards(self.layout, catalog.name_fp, catalog.source)
+        if [ref.path for ref in refs] == list(catalog.indexes):
             return
         known = catalog.indexes
-        catalog.indexes = {path: known.get(path) or self._open(path).index for path in paths}
+        catalog.indexes = {r.path: known.get(r.path) or self._open(r.path).index for r in refs}
         catalog.states = {}
-        for path, index in catalog.indexes.items():
-            merge_index(catalog.states, path, index)
+        marks = stage_marks(self.layout, catalog.name_fp, catalog.source)
+        for ref in refs:
+            merge_index(catalog.states, ref, catalog.indexes[ref.path], marks)
         catalog.first_array = self._schema(catalog).arrays[0].name
 
     def _schema(self, catalog: _Catalog) -> StageSchema:

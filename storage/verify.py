@@ -29,6 +29,7 @@ from storage.models import (
 )
 from storage.outcomes import read_fetch_log
 from storage.plan import read_plan
+from storage.retries import list_retry_logs, read_marks
 from storage.schema import END_SUFFIX
 from storage.shard_reader import ShardFile
 from storage.views import list_datasets, read_dataset_view
@@ -60,6 +61,7 @@ def verify_store(layout: Layout) -> list[Problem]:
     """Read every chunk of every shard and every digest; return what is wrong, files in order."""
     return [
         *_verify_plans(layout),
+        *_verify_retries(layout),
         *_verify_stages(layout),
         *_verify_datasets(layout),
         *_verify_models(layout),
@@ -90,6 +92,14 @@ def _verify_plans(layout: Layout) -> Iterator[Problem]:
                         message=f"also planned in shard {seen[item_id]}",
                     )
                 seen[item_id] = shard.number
+
+
+def _verify_retries(layout: Layout) -> Iterator[Problem]:
+    for source, scope in list_retry_logs(layout):
+        try:
+            list(read_marks(layout, source, scope))
+        except StoreError as error:
+            yield Problem(path=layout.retry_log(source, scope), where="", message=str(error))
 
 
 def _verify_stages(layout: Layout) -> Iterator[Problem]:
