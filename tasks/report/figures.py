@@ -9,6 +9,7 @@ import base64
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import numpy as np
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.pose.draw import draw_poses
 
 DPI = 110
 INK = "#3b4252"
-COLOURS = ("#2a6f97", "#c8553d", "#588157", "#8d6a9f", "#b08900")
+COLOURS = ("#2a6f97", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#3b4252", "#4aa3a2")
 
 
 def png_uri(figure: Figure) -> str:
@@ -56,16 +58,30 @@ def curves(history: Sequence[Mapping[str, Any]]) -> str | None:
     panels = [p for p in (losses, others) if p]
     if not panels:
         return None
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.4), squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
-        for number, (name, points) in enumerate(sorted(panel.items())):
-            steps, values = zip(*points, strict=True)
-            style = "-" if name.startswith("val/") else ":"
-            axis.plot(steps, values, style, color=COLOURS[number % len(COLOURS)], label=name)
-        axis.set_xlabel("step")
-        axis.legend(fontsize=7, frameon=False)
-        axis.spines[["top", "right"]].set_visible(False)
+        _panel(axis, panel)
     return png_uri(figure)
+
+
+def _panel(axis: Axes, panel: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    """One set of axes; a value has one colour, dotted in training and solid in validation."""
+    colours = dict(zip(_plain_names(panel), cycle(COLOURS), strict=False))
+    for name, points in sorted(panel.items()):
+        split, _, plain = name.partition("/")
+        steps, values = zip(*points, strict=True)
+        style = "-" if split == "val" else ":"
+        axis.plot(steps, values, style, color=colours[plain], label=name)
+    axis.set_xlabel("step")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(
+        fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18)
+    )
+
+
+def _plain_names(panel: Mapping[str, object]) -> list[str]:
+    """Return the names of the values without their split, sorted."""
+    return sorted({name.partition("/")[2] for name in panel})
 
 
 def masks(arrays: Mapping[str, np.ndarray], labels: Sequence[str]) -> str:
