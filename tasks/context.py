@@ -125,7 +125,8 @@ def load_context(dataset: str, recipe: str) -> Context:
     Parameters
     ----------
     dataset
-        `demo`, `demo:micro`, `folder` (the folder that luigi.cfg names) or `folder:PATH`.
+        `demo`, `demo:micro`, `folder` (the folder that luigi.cfg names), `folder:PATH`, or a list:
+        `music21`, `music`, `llp`, `audioset`, `csv:PATH` (see `tasks.lists`).
     recipe
         One of `RECIPES`, or '' for the dataset's own default.
 
@@ -176,16 +177,21 @@ def read_dataset(name: str, settings: Settings) -> Dataset:
         folder = Path(path).resolve()
         source = folder_source(folder)
         return replace(read_folder(folder, source=source), name=source)
+    from tasks.lists import list_names, read_list
+
+    if name.partition(":")[0] in list_names():
+        return read_list(name, settings)
     raise SettingsError(
-        f"unknown dataset {name!r}; expected demo, demo:micro, folder or folder:PATH"
+        f"unknown dataset {name!r}; expected demo, demo:micro, folder, folder:PATH, csv:PATH, "
+        "music21, music, llp or audioset"
     )
 
 
-def folder_source(folder: Path) -> str:
-    """Return the source name of a folder: its own name and a digest of its place."""
+def folder_source(folder: Path, kind: str = "folder") -> str:
+    """Return the source name of a folder or file: its own name and a digest of its place."""
     kept = "".join(c if c.isalnum() and c.isascii() else "-" for c in folder.name).strip("-")
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:6]
-    return f"folder-{kept or 'root'}-{digest}"
+    return f"{kind}-{kept or 'root'}-{digest}"
 
 
 def resolve_stages(settings: Settings, dataset: Dataset) -> dict[str, ResolvedStage]:

@@ -15,13 +15,14 @@ from storage.errors import StoreError
 from tasks.child import ChildFailed
 from tasks.coverage import CoverageTooLow
 from tasks.settings import SettingsError
-from tasks.snapshots import TooFewItems
+from tasks.snapshots import LeakedTestVideos, TooFewItems
 
 USER_ERRORS = (
     ChildFailed,
     CoverageTooLow,
     DatasetError,
     EnvironmentBroken,
+    LeakedTestVideos,
     SettingsError,
     StoreError,
     TooFewItems,

@@ -17,6 +17,8 @@ from typing import Any
 
 from luigi.configuration import get_config
 
+from pipeline.download.config import FetchSettings
+
 LUIGI_SECTIONS = frozenset(
     {
         "DEFAULT",
@@ -75,6 +77,39 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListSettings:
+    """The section [lists]: where the published lists are, and which of their parts are meant."""
+
+    dir: str = ""
+    """Folder with the lists as they are published, in any arrangement of folders."""
+    seed: int = 0
+    """Draws the validation part of lists that have none."""
+    overlap: str = "refuse"
+    """Videos of both training and test: refuse to train, or keep them for test or train only."""
+    music21_view: str = "solo+duet"
+    """solo or solo+duet."""
+    music21_split: str = "tribert"
+    """tribert (840 and 211 ids), iquery or draw."""
+    music21_refit: bool = False
+    """Train on the validation videos, too."""
+    music_view: str = "solo"
+    music_split: str = "co-separation"
+    """co-separation, ccol, iquery, clipsep, mix-and-localize or draw."""
+    llp_audio_edition: str = "pre2024"
+    """pre2024 (as the published figures) or 2024."""
+    audioset_files: str = ""
+    """Segment lists, separated by ';'."""
+    audioset_names: str = ""
+    """class_labels_indices.csv: the names of the classes; empty: their ids."""
+    audioset_classes: str = ""
+    """Names of classes to keep, separated by ';'; empty: all."""
+    audioset_exclude: str = "llp/test"
+    """Videos to leave out: names of lists, or files of ids, separated by ';'."""
+    csv: str = ""
+    """The list that `--dataset csv` reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
     """The section of one model: its preset and the few values that runs usually change."""
 
@@ -90,6 +125,8 @@ class Settings:
     """Everything luigi.cfg says: run, stage parameters that were set, models."""
 
     run: RunSettings
+    lists: ListSettings
+    fetch: FetchSettings
     stages: Mapping[str, Mapping[str, Any]]
     models: Mapping[str, ModelSettings]
 
@@ -105,23 +142,42 @@ def load_settings() -> Settings:
     from pipeline.stages import STAGES
 
     config = get_config()
-    known = {"soundstage": RunSettings, **dict.fromkeys(MODEL_SECTIONS, ModelSettings)}
+    known = {"soundstage": RunSettings, "lists": ListSettings, "fetch": FetchSettings}
+    known |= dict.fromkeys(MODEL_SECTIONS, ModelSettings)
     known |= {name: definition.config for name, definition in STAGES.items()}
     for section in config.sections():
         if section not in known and section not in LUIGI_SECTIONS and not _is_luigi_task(section):
             raise SettingsError(_unknown(f"section [{section}]", section, known))
     values = {section: _section(section, cls) for section, cls in known.items()}
     run = RunSettings(**values["soundstage"])
-    if run.import_mode not in ("copy", "hardlink", "symlink"):
-        raise SettingsError(
-            f"luigi.cfg: [soundstage] import_mode = {run.import_mode!r}: "
-            "expected copy, hardlink or symlink"
-        )
+    one_of("[soundstage]", "import_mode", run.import_mode, ("copy", "hardlink", "symlink"))
+    lists = ListSettings(**values["lists"])
+    one_of("[lists]", "overlap", lists.overlap, ("refuse", "test", "train"))
     return Settings(
         run=run,
+        lists=lists,
+        fetch=_fetch_settings(values["fetch"]),
         stages={name: values[name] for name in STAGES},
         models={name: ModelSettings(**values[name]) for name in MODEL_SECTIONS},
     )
+
+
+def _fetch_settings(values: Mapping[str, Any]) -> FetchSettings:
+    try:
+        return FetchSettings(**values)
+    except ValueError as error:
+        raise SettingsError(f"luigi.cfg: {error}") from error
+
+
+def one_of(where: str, key: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise SettingsError for a value that is not one of those allowed."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        close = difflib.get_close_matches(value, allowed, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise SettingsError(
+            f"{where} {key} = {value!r}: {hint}expected one of {', '.join(allowed)}"
+        )
 
 
 def worker_count(run: RunSettings) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from model.jobs import TrainJob
+from pipeline.datasets.base import video_of
 from storage import DatasetItem
 from storage.errors import StageNotFound
 from storage.models import (
@@ -30,6 +31,10 @@ SPLITS = ("train", "val", "test")
 
 class TooFewItems(Exception):
     """A model cannot be trained: a split or a class has fewer items than `min_items`."""
+
+
+class LeakedTestVideos(Exception):
+    """The lists train a model on videos that it is tested on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +104,29 @@ def check_enough(context: Context, recipe: str, items: Sequence[DatasetItem]) ->
         raise TooFewItems(
             f"{context.dataset.name}: not enough to train {recipe}: {'; '.join(wrong)} "
             f"(min_items = {least}). Add videos or labels, or run with --recipe features."
+        )
+
+
+def check_leaks(context: Context, items: Sequence[DatasetItem]) -> None:
+    """Raise when a video is both trained and tested on.
+
+    Raises
+    ------
+    LeakedTestVideos
+        The lists put videos into both parts; the message names them and says how to go on.
+    """
+    of: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
+    for item in items:
+        of[item.split].add(video_of(item.item_id))
+    listed = {video_of(item_id) for item_id in context.dataset.overlap}
+    here = {video_of(item.item_id) for item in items}
+    leaked = sorted((of["test"] & (of["train"] | of["val"])) | (listed & here))
+    if leaked:
+        named = ", ".join(leaked[:10]) + (", ..." if len(leaked) > 10 else "")
+        raise LeakedTestVideos(
+            f"{context.dataset.name}: {len(leaked)} video(s) are listed for training and for the "
+            f"test: {named}. Set [lists] overlap to 'test' (they are only tested on) or 'train' "
+            "(they are only trained on) and start the run again."
         )
 
 

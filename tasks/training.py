@@ -14,6 +14,7 @@ from model.jobs import EvaluateJob, TrainJob
 from storage.models import evaluation_complete
 from tasks.child import run_module
 from tasks.context import POSE_EMBED, stages_needed
+from tasks.coverage import check_coverage, coverage
 from tasks.features import Features, RunTask, StageShard, shards_with_items
 from tasks.models import (
     POSE_MODEL,
@@ -24,7 +25,7 @@ from tasks.models import (
 )
 from tasks.pins import pin_model, pinned_model
 from tasks.progress import announce
-from tasks.snapshots import check_enough, read_items
+from tasks.snapshots import check_enough, check_leaks, read_items
 
 
 class ModelTask(RunTask):
@@ -43,12 +44,19 @@ class ModelTask(RunTask):
 
         Raises
         ------
+        tasks.coverage.CoverageTooLow
+            Fewer items came through than min_coverage asks for.
+        tasks.snapshots.LeakedTestVideos
+            The lists train on videos that they test on.
         tasks.snapshots.TooFewItems
             A class or a split has too few items.
         tasks.child.ChildFailed
             The trainer failed; its log says why.
         """
-        check_enough(self.context, job.recipe, read_items(self.context, job))
+        check_coverage(self.context, coverage(self.context))
+        items = read_items(self.context, job)
+        check_leaks(self.context, items)
+        check_enough(self.context, job.recipe, items)
         job_file = job.to_json(job.run_dir / "job.json")
         run_module("model.train.main", job_file, log=job.run_dir / "train.log")
         announce("trained", job.name)

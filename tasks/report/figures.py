@@ -74,9 +74,7 @@ def _panel(axis: Axes, panel: Mapping[str, Sequence[tuple[int, float]]]) -> None
         axis.plot(steps, values, style, color=colours[plain], label=name)
     axis.set_xlabel("step")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(
-        fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18)
-    )
+    axis.legend(fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
 
 
 def _plain_names(panel: Mapping[str, object]) -> list[str]:
