@@ -17,7 +17,7 @@ import ffmpeg
 from pipeline.failures import EnvironmentBroken, ItemFailure
 from pipeline.ffmpeg import PROTOCOLS, media_url
 from pipeline.media import MediaInfo
-from pipeline.probing import probe_media
+from pipeline.probing import WINDOW_SLACK_S, probe_media
 from pipeline.process import run
 from pipeline.stages import ProbeConfig
 
@@ -39,10 +39,14 @@ def cut_window(
 ) -> MediaInfo:
     """Write the window [start_s, end_s) of a video's own clock to `target`; return its source.
 
+    What was written is probed: it has the window's length and the streams that its source has
+    there.
+
     Raises
     ------
     ItemFailure
-        'corrupt' for an unreadable file, 'too_short' for a window behind its end.
+        'corrupt' for an unreadable file or one that cannot be decoded there, 'too_short' for a
+        window that reaches more than half a second beyond the video's end.
     EnvironmentBroken
         This ffmpeg has no H.264 encoder.
     ProcessFailed, ProcessTimeout
@@ -73,7 +77,30 @@ def cut_window(
     if info.video:
         _check_encoder("libx264")
     run(quiet.compile(), timeout_s=timeout_s)
+    _check_cut(target, info, start_s, end_s, timeout_s)
     return info
+
+
+def _check_cut(
+    target: Path, source: MediaInfo, start_s: float, end_s: float, timeout_s: float
+) -> None:
+    if end_s - source.duration_s > WINDOW_SLACK_S:
+        raise ItemFailure(
+            "too_short", f"the window ends at {end_s:g} s, the video at {source.duration_s:g} s"
+        )
+    length_s = end_s - start_s
+    cut = probe_media(str(target), ProbeConfig(), window_length_s=length_s, timeout_s=timeout_s)
+    if length_s - cut.duration_s > WINDOW_SLACK_S:
+        raise ItemFailure(
+            "corrupt", f"{length_s:g} s were cut, {cut.duration_s:g} s of them could be decoded"
+        )
+    for kind, stream, written in (
+        ("pictures", source.video, cut.video),
+        ("sound", source.audio, cut.audio),
+    ):
+        overlap_s = min(stream.end_s, end_s) - max(stream.start_s, start_s) if stream else 0.0
+        if overlap_s > WINDOW_SLACK_S and written is None:
+            raise ItemFailure("corrupt", f"the {kind} could not be cut from {start_s:g} s on")
 
 
 def _streams(source: Any, info: MediaInfo) -> list[Any]:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ from storage.outcomes import FetchEvent, utc_now
 from storage.records import OK, TRANSIENT_REASONS, ItemId
 
 MODES = ("copy", "hardlink", "symlink")
+ADOPT = "adopt"
+"""A mode beside those for imports: the file is a download of ours and becomes the media file."""
 CUT = "cut"
+CUT_BY_OTHERS = "cut by others"
 TIMEOUT_S = 3600.0
 _DIGEST_DIGITS = 8
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
@@ -40,6 +44,9 @@ def import_file(
     *,
     mode: str = "copy",
     timeout_s: float = TIMEOUT_S,
+    ready_cut: bool = False,
+    origin: str = "",
+    facts: Mapping[str, Any] | None = None,
 ) -> FetchEvent:
     """Bring a local file (and its sidecars) into the store and return what became of it.
 
@@ -57,10 +64,17 @@ def import_file(
         The file; None where the list names none.
     sidecars : mapping of kind to path, optional
         Files that belong to the video, such as ready poses.
-    mode : 'copy', 'hardlink' or 'symlink'
+    mode : 'copy', 'hardlink', 'symlink' or 'adopt'
         How a whole file enters; windows are cut into files of their own.
     timeout_s : float
         Time limit of each child process.
+    ready_cut : bool
+        The file is the item's window already, cut by others: it enters whole.
+    origin : str
+        Where the file was downloaded from; '' for a file that the list names, which is watched
+        for changes.
+    facts : mapping, optional
+        JSON values for the description beside the media file, such as format and codec.
 
     Raises
     ------
@@ -69,13 +83,14 @@ def import_file(
     EnvironmentBroken
         Hard links that the file system does not allow; no ffmpeg or no encoder.
     """
-    if mode not in MODES:
+    if mode not in (*MODES, ADOPT):
         raise ValueError(f"import mode {mode!r}: expected one of {', '.join(MODES)}")
-    origin = "" if path is None else str(path.absolute())
-    stat = None if path is None else origin_stat(path)
+    stat = None if path is None or origin else origin_stat(path)
+    origin = origin or ("" if path is None else str(path.absolute()))
     event: dict[str, Any] = {"item_id": item_id, "origin": origin, "origin_stat": stat}
+    how = _How(mode=mode, timeout_s=timeout_s, ready_cut=ready_cut, origin=origin, facts=facts)
     try:
-        event |= _import(layout, ItemId.parse(item_id), path, sidecars or {}, mode, timeout_s)
+        event |= _import(layout, ItemId.parse(item_id), path, sidecars or {}, how)
     except ItemFailure as failure:
         event |= {"reason": failure.reason, "detail": failure.detail}
     except ProcessTimeout as error:
@@ -116,33 +131,41 @@ def origin_stat(path: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """The way of one import; see `import_file`."""
+
+    mode: str
+    timeout_s: float
+    ready_cut: bool
+    origin: str
+    facts: Mapping[str, Any] | None
+
+
 def _import(
-    layout: Layout,
-    item: ItemId,
-    path: Path | None,
-    sidecars: Mapping[str, Path],
-    mode: str,
-    timeout_s: float,
+    layout: Layout, item: ItemId, path: Path | None, sidecars: Mapping[str, Path], how: _How
 ) -> dict[str, Any]:
     """Return the fields of the event of an import that succeeds."""
     source = _readable(path)
     folder = layout.media_dir(item)
     folder.mkdir(parents=True, exist_ok=True)
     window = item.window_s
-    if window is None:
-        media, digest = _enter(source, folder, item.window, _extension(source), mode)
-        duration_s = _duration_s(media, timeout_s)
+    if window is None or how.ready_cut:
+        media, digest = _enter(source, folder, item.window, _extension(source), how.mode)
+        duration_s = _duration_s(media, how.timeout_s)
+        way = how.mode if window is None else CUT_BY_OTHERS
     else:
-        media, digest = _enter_cut(source, folder, item.window, window, timeout_s)
-        duration_s = window[1] - window[0]
-    _describe(media, digest, item, source.absolute(), mode if window is None else CUT)
+        media, digest = _enter_cut(source, folder, item.window, window, how.timeout_s)
+        duration_s, way = window[1] - window[0], CUT
+    _describe(media, digest, item, way, how)
     return {
         "reason": OK,
         "media": str(media.relative_to(layout.root)),
         "sha256": digest,
         "duration_s": duration_s,
         "sidecars": {
-            kind: _enter_sidecar(layout, item, kind, file, mode) for kind, file in sidecars.items()
+            kind: _enter_sidecar(layout, item, kind, file, how.mode)
+            for kind, file in sidecars.items()
         },
     }
 
@@ -174,6 +197,8 @@ def _enter(source: Path, folder: Path, stem: str, extension: str, mode: str) -> 
         with private_file(folder / stem) as temp:
             shutil.copyfile(source, temp)
             return _publish(temp, folder, stem, extension)
+    if mode == ADOPT:
+        return _publish(source, folder, stem, extension)
     digest = sha256_file(source)
     final = folder / _name(stem, digest, extension)
     if mode == "hardlink":
@@ -251,10 +276,16 @@ def _stat_text(stat: tuple[int, int] | None) -> str:
     return "" if stat is None else f"{stat[0]}:{stat[1]}"
 
 
-def _describe(media: Path, digest: str, item: ItemId, source: Path, how: str) -> None:
+def _describe(media: Path, digest: str, item: ItemId, way: str, how: _How) -> None:
     """Publish the description beside a media file."""
-    description = {"item_id": str(item), "sha256": digest, "origin": str(source), "how": how}
-    if how == CUT:
+    description = {
+        **(how.facts or {}),
+        "item_id": str(item),
+        "sha256": digest,
+        "origin": how.origin,
+        "how": way,
+    }
+    if way == CUT:
         description["ffmpeg"] = ffmpeg_version()
     publish_json(media.with_name(media.name + ".json"), description)
 

@@ -142,6 +142,15 @@ class Layout:
         """The folder of a source's marks for 'fetch' or for one `<stage>-<fingerprint>`."""
         return self.retries() / _checked("source", source) / _checked("scope", scope)
 
+    def downloads(self, host: str) -> Path:
+        """The folder of one machine's unfinished downloads; no two machines share a file there."""
+        return self.root / "downloads" / _checked("host", host)
+
+    def download(self, host: str, item: ItemId | str) -> Path:
+        """The folder of one video's unfinished download, for all its windows."""
+        item = ItemId.parse(item) if isinstance(item, str) else item
+        return self.downloads(host) / item.source / component(item.video_id)
+
     def datasets(self) -> Path:
         """The folder of all datasets."""
         return self.root / "datasets"

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any
 from storage.atomic import sync
 from storage.errors import StoreDamaged
 from storage.layout import Layout
-from storage.records import Outcome
+from storage.records import TRANSIENT_REASONS, Outcome
+from storage.retries import fetch_marks, is_marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,37 @@ def read_fetch_log(layout: Layout, source: str) -> dict[str, FetchEvent]:
             if before is None or _time(before) <= _time(event):
                 latest[event.item_id] = event
     return latest
+
+
+def read_fetch_history(layout: Layout, source: str) -> dict[str, list[FetchEvent]]:
+    """Return every item's events in order of `utc`; of equals, the later line comes last."""
+    history: dict[str, list[FetchEvent]] = {}
+    for path in sorted(layout.fetch_log(source).glob("*.jsonl")):
+        for event in _read_file(path):
+            history.setdefault(event.item_id, []).append(event)
+    for events in history.values():
+        events.sort(key=_time)
+    return history
+
+
+def count_attempts(events: Sequence[FetchEvent], mark_utc: str = "") -> int:
+    """Return how many passing failures end an item's events; those before the mark do not count.
+
+    `mark_utc` (ISO 8601) is when a person asked to try the item again; '' means never.
+    """
+    count = 0
+    for event in reversed(events):
+        if event.reason not in TRANSIENT_REASONS or (mark_utc and is_marked(event, mark_utc)):
+            break
+        count += 1
+    return count
+
+
+def read_fetch_attempts(layout: Layout, source: str) -> dict[str, int]:
+    """Return item id -> passing failures since its last other outcome or its last retry mark."""
+    marks = fetch_marks(layout, source)
+    history = read_fetch_history(layout, source)
+    return {item: count_attempts(events, marks.get(item, "")) for item, events in history.items()}
 
 
 def _time(event: FetchEvent) -> datetime:

@@ -30,10 +30,37 @@ PERMANENT_REASONS = frozenset(
         "no_pose_file",
         "invalid_pose_file",
         "value_overflow",
+        # From downloads: what a site says of a video.
+        "private",
+        "removed",
+        "terminated",
+        "copyright",
+        "members_only",
+        "age_restricted",
+        "geo_blocked",
+        "unavailable",
+        "drm",
+        "live",
+        "unsupported",
+        "url_refused",
     }
 )
 TRANSIENT_REASONS = frozenset(
-    {"network", "rate_limited", "timeout", "out_of_memory", "crash", "disk_full"}
+    {
+        "network",
+        "rate_limited",
+        "timeout",
+        "out_of_memory",
+        "crash",
+        "disk_full",
+        # From downloads: what may be otherwise tomorrow.
+        "bot_check",
+        "server_error",
+        "forbidden",
+        "no_formats",
+        "not_yet",
+        "unknown",
+    }
 )
 UPSTREAM = "upstream:"
 MAX_ATTEMPTS = 3
