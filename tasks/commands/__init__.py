@@ -1,0 +1,1 @@
+"""The subcommands of `soundstage`: each module adds its own to the parser and runs them."""
