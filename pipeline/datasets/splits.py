@@ -7,6 +7,7 @@ nor the machine changes it. Splits that are given stay.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -44,6 +45,38 @@ def draw_splits(
     return tuple(
         replace(item, split=split_of.get(video_of(item.item_id), "train")) for item in items
     )
+
+
+def carve_validation(
+    items: Sequence[DatasetItem], *, seed: int, fraction: float = 0.1
+) -> tuple[DatasetItem, ...]:
+    """Return training items, in their order, with a fraction of them as 'val'.
+
+    Items with the same labels are one class; the number of each class follows its size, so that
+    all together are `fraction` of the items, to the nearest whole. Which ones depends on the seed
+    and their own ids only. One video must be one item.
+
+    Raises
+    ------
+    ValueError
+        A fraction below 0 or above 1.
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction {fraction}: expected 0 to 1")
+    classes: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for item in items:
+        classes[tuple(sorted(item.labels))].append(item.item_id)
+    exact = {labels: len(ids) * fraction for labels, ids in classes.items()}
+    quota = {labels: math.floor(number) for labels, number in exact.items()}
+    missing = round(len(items) * fraction) - sum(quota.values())
+    for labels in sorted(exact, key=lambda x: (quota[x] - exact[x], x))[:missing]:
+        quota[labels] += 1
+    held = {
+        item_id
+        for labels, ids in classes.items()
+        for item_id in sorted(ids, key=lambda i: _draw(seed, video_of(i)))[: quota[labels]]
+    }
+    return tuple(replace(item, split="val") if item.item_id in held else item for item in items)
 
 
 def _given(items: Iterable[DatasetItem]) -> dict[str, str]:

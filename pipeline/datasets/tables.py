@@ -43,39 +43,75 @@ class Row:
         return value
 
 
-def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
-    """Return the non-blank rows of a comma-separated UTF-8 file with a header line.
+def read_table(
+    path: Path, *, required: Sequence[str], optional: Sequence[str] = (), delimiter: str = ","
+) -> list[Row]:
+    """Return the non-blank rows of a UTF-8 file with a header line and `delimiter` between fields.
 
     Raises
     ------
     DatasetError
         Not UTF-8, missing or unknown columns, or a row with more or fewer fields than the header.
     """
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    lines = read_lines(path, delimiter=delimiter)
+    header = lines[0][1] if lines else []
+    _check_header(path, header, required, optional, delimiter)
+    return list(_rows(path, header, lines[1:], delimiter))
+
+
+def read_lines(
+    path: Path, *, delimiter: str = ",", skip_initial_space: bool = False
+) -> list[tuple[int, list[str]]]:
+    """Return (line number, stripped fields) of every line of a UTF-8 file, blank ones too.
+
+    `skip_initial_space` reads a quoted field that follows a blank as quoted.
+
+    Raises
+    ------
+    DatasetError
+        No such file, not UTF-8, or quotes that do not match.
+    """
+    reader = csv.reader(
+        io.StringIO(read_text(path), newline=""),
+        strict=True,
+        delimiter=delimiter,
+        skipinitialspace=skip_initial_space,
+    )
     try:
-        lines = [(reader.line_num, [field.strip() for field in row]) for row in reader]
+        return [(reader.line_num, [field.strip() for field in row]) for row in reader]
     except csv.Error as error:
         raise DatasetError(f"{path}, line {reader.line_num}: not a CSV file ({error})") from error
-    header = lines[0][1] if lines else []
-    _check_header(path, header, required, optional)
-    return list(_rows(path, header, lines[1:]))
 
 
-def _rows(path: Path, header: list[str], lines: list[tuple[int, list[str]]]) -> Iterator[Row]:
+def _rows(
+    path: Path, header: list[str], lines: list[tuple[int, list[str]]], delimiter: str
+) -> Iterator[Row]:
+    hint = "put a field that holds a comma in double quotes"
+    if delimiter != ",":
+        hint = "complete the row, or take it out"
     for line, fields in lines:
         if not any(fields):
             continue
         row = Row(path=path, line=line, values=dict(zip(header, fields, strict=False)))
         if len(fields) != len(header):
             raise row.error(
-                f"{len(fields)} fields; expected {len(header)} ({','.join(header)}); "
-                "put a field that holds a comma in double quotes"
+                f"{len(fields)} fields; expected {len(header)} ({','.join(header)}); {hint}"
             )
         yield row
 
 
-def _text(path: Path) -> str:
-    data = path.read_bytes()
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, with or without a byte order mark.
+
+    Raises
+    ------
+    DatasetError
+        No such file, or not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DatasetError(f"{path}: no such file; check the path") from error
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -87,14 +123,18 @@ def _text(path: Path) -> str:
 
 
 def _check_header(
-    path: Path, header: list[str], required: Sequence[str], optional: Sequence[str]
+    path: Path,
+    header: list[str],
+    required: Sequence[str],
+    optional: Sequence[str],
+    delimiter: str,
 ) -> None:
     allowed = [*required, *optional]
     expected = f"expected the columns {','.join(required)}"
     if optional:
-        expected += f" and, if wanted, {','.join(optional)}"
+        expected += f"{' and, if wanted, ' if required else ''}{','.join(optional)}"
     got = f"; got {','.join(header) or 'an empty file'}"
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+    if delimiter == "," and len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         got += " (fields are separated by commas, not by ';' or tabs)"
     missing = [column for column in required if column not in header]
     if missing:
