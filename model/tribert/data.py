@@ -23,9 +23,10 @@ from model.tribert.config import DataConfig
 from model.tribert.crops import fitted_start_row
 from model.tribert.errors import SeparationError
 from model.tribert.masks import MASKS, loss_weight
-from model.tribert.mixing import disjoint_partners, mean_mixture
+from model.tribert.mixing import mean_mixture
 from model.tribert.pictures import CENTRE, View, ViewReader, training_crop
 from model.tribert.spectrogram import SpectrogramConfig, from_rows, warp
+from pipeline.datasets.pairs import disjoint_partners
 from storage.store import FeatureStore
 
 

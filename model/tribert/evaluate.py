@@ -40,10 +40,10 @@ from model.tribert.errors import SeparationError
 from model.tribert.evaluation_config import EvaluationConfig
 from model.tribert.examples import save_example, thumbnails
 from model.tribert.metrics import Scores, mean, score, silent
-from model.tribert.mixing import disjoint_pairs, official_pairs
 from model.tribert.network import TriBERT
 from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
+from pipeline.datasets.pairs import disjoint_pairs, official_pairs
 from storage.layout import Layout
 from storage.models import read_model, read_snapshot
 from storage.records import DatasetItem
@@ -156,7 +156,13 @@ def choose_pairs(found: ClipSet, settings: EvaluationConfig) -> list[tuple[int, 
     count = settings.pairs or len(found.clips)
     if settings.pair_rule == "official":
         return official_pairs(len(found.clips))[:count]
-    return disjoint_pairs([clip.labels for clip in found.clips], count, seed=settings.seed)
+    pairs = disjoint_pairs([clip.labels for clip in found.clips], count, seed=settings.seed)
+    if not pairs:
+        raise SeparationError(
+            f"test pairs: {len(found.clips)} clips, and no two without a common label: "
+            "add clips of another class, or set pair_rule = 'official'"
+        )
+    return pairs
 
 
 class _Run:

@@ -24,8 +24,8 @@ from model.tribert.clips import (
 from model.tribert.config import Config, DataConfig, PoseConfig
 from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
-from model.tribert.mixing import disjoint_partners
 from model.tribert.module import TriBERTModule
+from pipeline.datasets.pairs import disjoint_partners
 from storage.errors import ItemNotFound
 from storage.models import ModelRecord, read_model, read_snapshot
 from storage.records import DatasetItem

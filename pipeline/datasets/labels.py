@@ -46,24 +46,42 @@ def read_labels(folder: Path) -> list[Entry]:
     rows = read_table(path, required=("file", "labels"), optional=("split", "start_s", "end_s"))
     _check_files(folder, rows)
     entries = [_entry(row) for row in rows]
+    check_rows(
+        [
+            (entry.file, entry.window_ms, entry.split, row)
+            for entry, row in zip(entries, rows, strict=True)
+        ]
+    )
+    return entries
+
+
+def check_rows(
+    rows: Iterable[tuple[str, tuple[int, int] | None, str, Row]],
+) -> None:
+    """Raise for one window in two rows, or one video in two splits: (video, window, split, row).
+
+    Raises
+    ------
+    DatasetError
+        With the line of the second row, the line of the first and what to do.
+    """
     seen: dict[tuple[str, tuple[int, int] | None], Row] = {}
     split_of: dict[str, tuple[str, Row]] = {}
-    for entry, row in zip(entries, rows, strict=True):
-        first = seen.setdefault((entry.file, entry.window_ms), row)
+    for video, window_ms, split, row in rows:
+        first = seen.setdefault((video, window_ms), row)
         if first is not row:
             raise row.error(
-                f"{entry.file} is already at line {first.line}, over the same time; "
+                f"{video} is already at line {first.line}, over the same time; "
                 "write one row, with all its labels separated by ';'"
             )
-        split, where = split_of.setdefault(entry.file, (entry.split, row))
-        if split and entry.split and split != entry.split:
+        known, where = split_of.setdefault(video, (split, row))
+        if known and split and split != known:
             raise row.error(
-                f"split {entry.split!r} for {entry.file}, but {split!r} at line {where.line}; "
+                f"split {split!r} for {video}, but {known!r} at line {where.line}; "
                 "all windows of one video belong to one split"
             )
-        if entry.split and not split:
-            split_of[entry.file] = (entry.split, row)
-    return entries
+        if split and not known:
+            split_of[video] = (split, row)
 
 
 def read_events(folder: Path) -> dict[str, list[Event]]:
@@ -108,19 +126,37 @@ def _check_files(folder: Path, rows: Iterable[Row]) -> None:
 
 
 def _entry(row: Row) -> Entry:
-    split = row["split"]
-    if split and split not in SPLITS:
-        raise row.error(f"split is {split!r}; expected one of {', '.join(SPLITS)}, or nothing")
-    labels = (label.strip() for label in row["labels"].split(";"))
     return Entry(
         file=row["file"],
-        window_ms=_window_ms(row),
-        labels=tuple(dict.fromkeys(label for label in labels if label)),
-        split=split,
+        window_ms=row_window_ms(row),
+        labels=row_labels(row),
+        split=row_split(row),
     )
 
 
-def _window_ms(row: Row) -> tuple[int, int] | None:
+def row_labels(row: Row) -> tuple[str, ...]:
+    """Return the distinct names in a row's column labels, which ';' separates."""
+    labels = (label.strip() for label in row["labels"].split(";"))
+    return tuple(dict.fromkeys(label for label in labels if label))
+
+
+def row_split(row: Row) -> str:
+    """Return a row's split; raises DatasetError for a name that is none."""
+    if row["split"] and row["split"] not in SPLITS:
+        raise row.error(
+            f"split is {row['split']!r}; expected one of {', '.join(SPLITS)}, or nothing"
+        )
+    return row["split"]
+
+
+def row_window_ms(row: Row) -> tuple[int, int] | None:
+    """Return a row's window in milliseconds, None where it has neither start_s nor end_s.
+
+    Raises
+    ------
+    DatasetError
+        One of the two alone, no numbers, or a start that is not before the end.
+    """
     if not row["start_s"] and not row["end_s"]:
         return None
     if not row["start_s"] or not row["end_s"]:
