@@ -6,6 +6,7 @@ merged over all the files. No file has two writers, so a shared directory needs 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -66,11 +67,15 @@ def utc_now() -> str:
 
 
 class FetchLog:
-    """Append events of one source to a file of this process; the file appears with the first."""
+    """Append events of one source to a file of this process; the file appears with the first.
+
+    `path` is that file, or None before the first event.
+    """
 
     def __init__(self, layout: Layout, source: str) -> None:
         self._folder = layout.fetch_log(source)
         self._descriptor: int | None = None
+        self.path: Path | None = None
 
     def append(self, event: FetchEvent) -> None:
         """Write an event and wait until it is on the disk."""
@@ -86,7 +91,7 @@ class FetchLog:
             raise
         if written < len(line):  # a full disk: the torn line stays the last of its file
             self.close()
-            raise OSError(f"{self._folder}: an event was cut off at {written} bytes; disk full?")
+            raise OSError(errno.ENOSPC, f"an event was cut off at {written} bytes", self._folder)
 
     def _create(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +99,7 @@ class FetchLog:
         path = self._folder / f"{stamp}-{socket.gethostname()}-{uuid.uuid4().hex}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         sync(self._folder)
+        self.path = path
         return descriptor
 
     def close(self) -> None:

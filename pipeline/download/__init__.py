@@ -1,1 +1,1 @@
-"""Downloads: a list's items flow in; media files with recorded facts and one outcome each flow out."""
+"""Downloads: a list's items flow in; media files, their facts and one outcome each flow out."""

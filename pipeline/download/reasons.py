@@ -10,13 +10,16 @@ import errno
 import re
 from collections.abc import Iterator
 
+from pipeline.failures import ItemFailure
+
 UNKNOWN = "unknown"
 NETWORK = "network"
+REFUSED = "url_refused"
 DISK_FULL = "disk_full"
 STOPPING = frozenset({"rate_limited", "bot_check", DISK_FULL})
 """Reasons that end the run and blame no item."""
 OUTAGE = frozenset({NETWORK, "server_error", "forbidden", "no_formats", UNKNOWN})
-"""Reasons that, many in a row, speak of the network, the site or yt-dlp rather than of the items."""
+"""Reasons that, many in a row, speak of the network, the site or yt-dlp, not of the items."""
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _TYPES = {
@@ -54,7 +57,8 @@ _MESSAGES = (
     ),
     (
         "terminated",
-        r"account [^.]*(terminated|closed|suspended)|(terminated|closed) (his|her|their) [^.]*account",
+        r"account [^.]*(terminated|closed|suspended)"
+        r"|(terminated|closed) (his|her|their) [^.]*account",
     ),
     (
         "geo_blocked",
@@ -83,8 +87,8 @@ _MESSAGES = (
         r"timed out|more expected|connection (refused|reset|aborted|broken)|remote end closed"
         r"|failed to resolve|name resolution|getaddrinfo|name or service not known"
         r"|network is unreachable|no route to host|incompleteread|incomplete data received"
-        r"|unexpected_eof|ssl: |certificate verify failed|connect to proxy|proxyerror|tunnel connection"
-        r"|did not get any data blocks|downloaded file is empty|content too short"
+        r"|unexpected_eof|ssl: |certificate verify failed|connect to proxy|proxyerror"
+        r"|tunnel connection|did not get any data blocks|downloaded file is empty|content too short"
         r"|downloaded \d+ bytes, expected|transporterror",
     ),
     (
@@ -102,8 +106,16 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PREFIX = re.compile(r"^(error: ?)?(\[[\w:+.-]+\] (?P<id>\S+): )?")
 
 
+class DownloadFailed(ItemFailure):
+    """A download that failed for a typed reason; `answered` says that the site sent something."""
+
+    def __init__(self, reason: str, detail: str = "", *, answered: bool = True) -> None:
+        super().__init__(reason, detail)
+        self.answered = answered
+
+
 def reason_of(error: BaseException) -> str:
-    """Return the reason of an error that yt-dlp raised; see `storage.records` for what they mean."""
+    """Return the reason of an error that yt-dlp raised, one of `storage.records`."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in _FULL_DISK:
             return DISK_FULL
@@ -113,7 +125,8 @@ def reason_of(error: BaseException) -> str:
         found = next((_TYPES[name] for name in names if name in _TYPES), None)
         if found is not None:
             return found
-    return reason_of_message(str(error))
+    told = (reason_of_message(str(cause)) for cause in _causes(error))
+    return next((reason for reason in told if reason != UNKNOWN), UNKNOWN)
 
 
 def reason_of_status(status: int) -> str:
