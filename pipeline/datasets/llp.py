@@ -68,8 +68,7 @@ def read_llp(lists: Path, *, audio_edition: str = "pre2024") -> Dataset:
             f"audio edition is {audio_edition!r}; expected one of {', '.join(AUDIO_LISTS)}"
         )
     folder, kinds = ListFolder(lists), Counter[str]()
-    weak = {split: read_weak(folder.path(name), kinds) for split, name in WEAK_LISTS.items()}
-    _check_unique(weak.values())
+    weak = _read_weak_lists(folder, kinds)
     listed = {row.name for split in ("val", "test") for row in weak[split]}
     audio = read_dense(folder.path(AUDIO_LISTS[audio_edition]), "audio", listed, kinds)
     visual = read_dense(folder.path(VISUAL_LIST), "visual", listed, kinds)
@@ -101,15 +100,20 @@ def read_llp(lists: Path, *, audio_edition: str = "pre2024") -> Dataset:
     )
 
 
-def read_weak(path: Path, kinds: Counter[str]) -> list[WeakRow]:
-    """Return the rows of a weak list, and count what is odd into `kinds`.
+def read_llp_ids(folder: ListFolder) -> Mapping[str, tuple[str, ...]]:
+    """Return the video ids of each part, in the lists' order; raises as `read_llp`."""
+    weak = _read_weak_lists(folder, Counter())
+    return {split: tuple(row.video_id for row in rows) for split, rows in weak.items()}
 
-    Raises
-    ------
-    DatasetError
-        A row without a file's name of LLP's form, or with a window that is not ten seconds long,
-        no label or an unknown one.
-    """
+
+def _read_weak_lists(folder: ListFolder, kinds: Counter[str]) -> Mapping[str, list[WeakRow]]:
+    weak = {split: _read_weak(folder.path(name), kinds) for split, name in WEAK_LISTS.items()}
+    _check_unique(weak.values())
+    return weak
+
+
+def _read_weak(path: Path, kinds: Counter[str]) -> list[WeakRow]:
+    """Return the rows of a weak list, and count what is odd into `kinds`."""
     rows = read_table(path, required=("filename", "event_labels"), delimiter="\t")
     return [_weak_row(row, kinds) for row in rows]
 

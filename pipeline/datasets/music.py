@@ -20,6 +20,7 @@ from pipeline.datasets.music_splits import (
     Parts,
     read_music21_split,
     read_music_split,
+    shared_ids,
 )
 from pipeline.datasets.splits import carve_validation
 from pipeline.datasets.youtube import item_id, source_item
@@ -115,7 +116,7 @@ def _dataset(
         for video_id, part in split_of.items()
         if video_id in wanted
     ]
-    shared = {} if parts is None else _shared(parts)
+    shared = {} if parts is None else shared_ids(parts)
     notes = [*folder.notes(), *_left_out(split, wanted, split_of), *_said(split, shared)]
     if carve and parts is not None and "val" not in parts:
         items = _carved(items, seed)
@@ -142,14 +143,6 @@ def _split_of(parts: Parts) -> dict[str, str]:
         for video_id in parts.get(part, ())
         if last[video_id] == part
     }
-
-
-def _shared(parts: Parts) -> Mapping[tuple[str, str], tuple[str, ...]]:
-    """Return the ids that two parts share, in the order of the second; only pairs with some."""
-    pairs = (("train", "val"), ("train", "test"), ("val", "test"))
-    both = {(a, b): (set(parts.get(a, ())), parts.get(b, ())) for a, b in pairs}
-    shared = {pair: tuple(i for i in later if i in first) for pair, (first, later) in both.items()}
-    return {pair: ids for pair, ids in shared.items() if ids}
 
 
 def _left_out(split: str, wanted: Instruments, split_of: Mapping[str, str]) -> Iterable[str]:

@@ -92,6 +92,14 @@ def co_separation(solos: Instruments) -> Parts:
     return {part: tuple(i for r, i in ranked if r == rank) for part, rank in parts.items()}
 
 
+def shared_ids(parts: Parts) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Return the ids that two parts share, in the order of the second; only pairs with some."""
+    pairs = (("train", "val"), ("train", "test"), ("val", "test"))
+    both = {(a, b): (set(parts.get(a, ())), parts.get(b, ())) for a, b in pairs}
+    shared = {pair: tuple(i for i in later if i in first) for pair, (first, later) in both.items()}
+    return {pair: ids for pair, ids in shared.items() if ids}
+
+
 def _read_parts(lists: ListFolder, split: _Lists, known: Instruments) -> Parts:
     return {
         part: _read_ids(lists.path(name), split.fields, known) for part, name in split.files.items()
