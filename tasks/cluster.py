@@ -11,11 +11,9 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,12 +21,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.work import ItemJob, run_item
 from storage import Outcome
+from tasks.run_dir import RUN_DIR_VARIABLE, main_pid, run_dir
 from tasks.settings import RunSettings, SettingsError, worker_count
 
 if TYPE_CHECKING:
     from distributed import Client
 
-RUN_DIR_VARIABLE = "SOUNDSTAGE_RUN_DIR"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 ALLOWED_WORKER_DEATHS = 2
@@ -88,52 +86,36 @@ def connect(run: RunSettings) -> Iterator[Client]:
         client.close(timeout=5)
 
 
-def _run_dir() -> Path:
-    """Return the private directory of this run, shared by the tasks that Luigi forks from it."""
-    known = os.environ.get(RUN_DIR_VARIABLE)
-    if known and Path(known).is_dir() and known.endswith(f"-{_main_pid(known)}"):
-        return Path(known)
-    path = tempfile.mkdtemp(prefix="soundstage-", suffix=f"-{os.getpid()}")
-    os.environ[RUN_DIR_VARIABLE] = path
-    return Path(path)
-
-
-def _main_pid(run_dir: str) -> int:
-    return int(run_dir.rsplit("-", 1)[1])
-
-
 def prepare() -> None:
-    """Make the run's directory before Luigi forks, and see to its removal."""
-    path = _run_dir()
-    if _main_pid(str(path)) == os.getpid():
-        atexit.register(_remove, path, os.getpid())
+    """Make the run's directory before Luigi forks, and see to it that its cluster ends."""
+    run_dir()
+    if main_pid() == os.getpid():
+        atexit.register(_stop_own, os.getpid())
 
 
-def _remove(path: Path, owner_pid: int) -> None:
+def _stop_own(owner_pid: int) -> None:
     if os.getpid() == owner_pid:
         stop()
-        shutil.rmtree(path, ignore_errors=True)
-        os.environ.pop(RUN_DIR_VARIABLE, None)
 
 
 def _address_of_run(workers: int) -> str:
     """Return the address of the run's cluster; the first task that asks starts it."""
-    run_dir = _run_dir()
-    note = run_dir / "cluster.json"
-    with (run_dir / "lock").open("w") as lock:
+    folder = run_dir()
+    note = folder / "cluster.json"
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if note.exists():
             return json.loads(note.read_text())["address"]
-        address, pid = _start(run_dir, workers)
+        address, pid = _start(folder, workers)
         note.write_text(json.dumps({"address": address, "pid": pid}))
         return address
 
 
-def _start(run_dir: Path, workers: int) -> tuple[str, int]:
-    log = (run_dir / "cluster.log").open("w")
-    argv = [sys.executable, "-m", "tasks.cluster_process", str(_main_pid(str(run_dir)))]
+def _start(folder: Path, workers: int) -> tuple[str, int]:
+    log = (folder / "cluster.log").open("w")
+    argv = [sys.executable, "-m", "tasks.cluster_process", str(main_pid())]
     process = subprocess.Popen(
-        [*argv, str(workers), str(run_dir)],
+        [*argv, str(workers), str(folder)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -145,7 +127,7 @@ def _start(run_dir: Path, workers: int) -> tuple[str, int]:
     address = stdout.readline().decode().strip() if stdout is not None and ready else ""
     if not address:
         process.kill()
-        tail = (run_dir / "cluster.log").read_text()[-2000:]
+        tail = (folder / "cluster.log").read_text()[-2000:]
         raise SettingsError(
             f"the Dask cluster did not start within {START_TIMEOUT_S:.0f} s:\n{tail}"
         )

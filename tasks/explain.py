@@ -15,11 +15,10 @@ from rich.table import Table
 
 from storage import StageRecord
 from storage.models import ModelRecord
-from storage.plan import read_plan
 from tasks.context import POSE_EMBED, Context
 from tasks.ingest import pending_imports, unplanned
 from tasks.models import POSE_MODEL, draft_job, is_trained, published_records, wants_control
-from tasks.pending import pending
+from tasks.pending import pending, shards_with_items
 from tasks.pins import pinned_model
 from tasks.records import read_stage_records
 from tasks.snapshots import choose
@@ -76,7 +75,7 @@ def _import_row(context: Context, source: str) -> Row:
         source=source,
         state="run" if todo else "done",
         items=todo,
-        why=("new or changed files",) if todo else (),
+        why=("new, changed or to be tried again",) if todo else (),
     )
 
 
@@ -87,7 +86,7 @@ def _stage_row(context: Context, source: str, stage: str) -> Row:
         return Row(
             kind="stage", name=stage, source=source, state="waits", items=0, why=(str(error),)
         )
-    shards = read_plan(context.layout, source)
+    shards = shards_with_items(context, source)
     reasons = Counter(why for shard in shards for why in pending(context, stage, shard).values())
     todo = sum(reasons.values())
     return Row(

@@ -16,6 +16,7 @@ from pipeline.failures import EnvironmentBroken
 from storage.errors import StoreError
 from tasks.child import ChildFailed
 from tasks.coverage import CoverageTooLow
+from tasks.ingest import DownloadsStopped
 from tasks.settings import SettingsError
 from tasks.snapshots import LeakedTestVideos, TooFewItems
 
@@ -23,6 +24,7 @@ USER_ERRORS = (
     ChildFailed,
     CoverageTooLow,
     DatasetError,
+    DownloadsStopped,
     EnvironmentBroken,
     LeakedTestVideos,
     SettingsError,

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import luigi
 
+from pipeline.download.pace import host_name
 from pipeline.stages import STAGES, ResolvedStage
 from pipeline.work import ItemJob, provenance
-from storage.plan import PlanShard, read_plan
+from storage.plan import PlanShard
 from storage.shard_writer import write_shard
 from storage.staging import read_staged
 from tasks import cluster
 from tasks.context import POSE_EMBED, Context, load_context
 from tasks.failures import say
-from tasks.ingest import ingest, is_ingested, media_refs
-from tasks.pending import pending, plan_shard
+from tasks.ingest import check_downloads, ingest, is_ingested, media_refs
+from tasks.pending import pending, plan_shard, shards_with_items
 from tasks.progress import announce, track
 from tasks.schemas import shard_schema
 from tasks.settings import worker_count
@@ -41,17 +42,27 @@ class RunTask(luigi.Task):
 
 
 class Ingest(RunTask):
-    """Import the dataset's files, plan their shards, write the dataset's view."""
+    """Fetch the dataset's videos, plan their shards, write the dataset's view."""
+
+    def process_resources(self) -> dict[str, int]:
+        """Return what downloads need: one process of a machine at a time has its address."""
+        downloads = any(entry.url for entry in self.context.dataset.items)
+        return {f"youtube-{host_name()}": 1} if downloads else {}
 
     def complete(self) -> bool:
         """Whether every item has its fetch outcome and its place in the plan."""
         return is_ingested(self.context)
 
     def run(self) -> None:
-        """Import what is new or changed."""
-        counts = ingest(self.context)
-        if counts:
-            announce("import", ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items())))
+        """Import or download what is new or changed; go on with what is there."""
+        summary = ingest(self.context)
+        if summary.counts:
+            said = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.counts.items()))
+            announce("fetch", said)
+        if summary.stopped:
+            announce("fetch", f"{summary.pending} items are still to be fetched. {summary.advice}")
+        if not any(media_refs(self.context.layout, source) for source in self.context.sources):
+            check_downloads(self.context)
 
 
 class StageShard(RunTask):
@@ -105,12 +116,6 @@ class Features(RunTask):
     def run(self) -> Iterator[list[StageShard]]:
         """Hand the shards to the scheduler: they are known only now."""
         yield self.shards()
-
-
-def shards_with_items(context: Context, source: str) -> list[PlanShard]:
-    """Return the source's shards that hold an item of this dataset."""
-    mine = {entry.item.item_id for entry in context.items_of(source)}
-    return [s for s in read_plan(context.layout, source) if mine & set(s.item_ids)]
 
 
 def _pose_embed_ready(context: Context) -> bool:

@@ -13,6 +13,7 @@ from tasks.context import POSE_EMBED, Context, load_context
 from tasks.coverage import check_coverage, coverage
 from tasks.failures import USER_ERRORS, quieten_luigi, say
 from tasks.features import Features
+from tasks.ingest import check_downloads
 from tasks.progress import announce
 from tasks.report_task import Report
 from tasks.training import NEWER, ModelTask
@@ -25,7 +26,9 @@ _ANNOUNCED: set[str] = set()
 class FullPipeline(ModelTask):
     """One command from a dataset to trained, evaluated models and a report."""
 
-    dataset = luigi.Parameter(default="demo", description="demo, demo:micro, folder or folder:PATH")
+    dataset = luigi.Parameter(
+        default="demo", description="demo, folder:PATH, csv:PATH, music21, music, llp, audioset"
+    )
     recipe = luigi.Parameter(
         default="", description="features, tribert, avvp or all; default: what suits the dataset"
     )
@@ -77,6 +80,7 @@ class FullPipeline(ModelTask):
                     "(--snapshot latest trains on them)",
                 )
             announce("report", str(self.clone(Report).path()))
+            check_downloads(context)
             check_coverage(context, rows)
         self._finished = True
 

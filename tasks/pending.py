@@ -19,6 +19,12 @@ def plan_shard(context: Context, source: str, number: int) -> PlanShard:
     raise LookupError(f"source {source}: the plan has no shard {number}")
 
 
+def shards_with_items(context: Context, source: str) -> list[PlanShard]:
+    """Return the source's shards that hold an item of this dataset."""
+    mine = {entry.item.item_id for entry in context.items_of(source)}
+    return [s for s in read_plan(context.layout, source) if mine & set(s.item_ids)]
+
+
 def pending(context: Context, stage: str, shard: PlanShard) -> dict[str, str]:
     """Return item id -> why ('missing', 'stale', 'retry', 'upstream') for what must be computed.
 

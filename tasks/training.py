@@ -15,7 +15,7 @@ from storage.models import evaluation_complete
 from tasks.child import run_module
 from tasks.context import POSE_EMBED, stages_needed
 from tasks.coverage import check_coverage, coverage
-from tasks.features import Features, RunTask, StageShard, shards_with_items
+from tasks.features import Features, RunTask, StageShard
 from tasks.models import (
     POSE_MODEL,
     chosen_job,
@@ -23,6 +23,7 @@ from tasks.models import (
     is_trained,
     wants_control,
 )
+from tasks.pending import shards_with_items
 from tasks.pins import pin_model, pinned_model
 from tasks.progress import announce
 from tasks.snapshots import check_enough, check_leaks, read_items
