@@ -134,6 +134,11 @@ class Layout:
         """The folder of a source's fetch outcomes."""
         return self.fetch_logs() / _checked("source", source)
 
+    def rates(self, name_fp: str) -> Path:
+        """The folder of the measured speeds of one stage."""
+        split_stage_name(name_fp)
+        return self.root / "outcomes" / "rates" / name_fp
+
     def retries(self) -> Path:
         """The folder of every mark that an item is to be tried again."""
         return self.root / "outcomes" / "retry"

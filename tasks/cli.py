@@ -15,11 +15,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tasks.commands import coverage, inspect, retry
+from tasks.commands import coverage, estimate, inspect, retry
 from tasks.commands.common import USAGE
 from tasks.failures import USER_ERRORS, say
 
-COMMANDS = (inspect, coverage, retry)
+COMMANDS = (inspect, coverage, estimate, retry)
 """The modules whose `add` brings the subcommands, in the order of the help."""
 
 
