@@ -109,8 +109,12 @@ def _video(row: Row, source: str) -> _Video:
 
 
 def _check_url(row: Row) -> None:
-    parts = urlsplit(row["url"])
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(row["url"])
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
         raise row.error(f"url is {row['url']!r}; expected one that begins with http:// or https://")
 
 

@@ -109,10 +109,8 @@ def readers(folder: ListFolder) -> Mapping[str, Callable[[], Parts]]:
         return read_music_split(folder, split, read_official(folder, MUSIC_SOLOS)[0])
 
     return {
-        **{
-            f"music21/{split}": partial(music21, split) for split in MUSIC21_SPLITS if split != DRAW
-        },
-        **{f"music/{split}": partial(music, split) for split in MUSIC_SPLITS if split != DRAW},
+        **{f"music21/{name}": partial(music21, name) for name in MUSIC21_SPLITS if name != DRAW},
+        **{f"music/{name}": partial(music, name) for name in MUSIC_SPLITS if name != DRAW},
         "llp": partial(read_llp_ids, folder),
     }
 

@@ -35,7 +35,10 @@ def video_id_of(url: str) -> str:
 
     Known forms: watch?v=ID, youtu.be/ID, and the folders embed, live, shorts and v.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
     host = (parts.hostname or "").lower()
     folders = [part for part in parts.path.split("/") if part]
     found = ""
