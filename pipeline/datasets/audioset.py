@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.datasets.base import Dataset, DatasetError, SourceItem
 from pipeline.datasets.classes import order_classes
-from pipeline.datasets.tables import Row, read_lines, read_table, read_text
+from pipeline.datasets.tables import Row, iterate_lines, read_table, read_text
 from pipeline.datasets.youtube import is_video_id, source_item
 
 _PROMISED = re.compile(r"num_segs=(\d+)")
@@ -128,7 +128,7 @@ def _wanted(classes: Sequence[str], name_of: Mapping[str, str]) -> frozenset[str
 
 def _segments(path: Path, kinds: Counter[str]) -> Iterator[tuple[Row, list[str]]]:
     promised, count = 0, 0
-    for line, values in read_lines(path, skip_initial_space=True):
+    for line, values in iterate_lines(path, skip_initial_space=True):
         if not any(values):
             continue
         if values[0].startswith("#"):

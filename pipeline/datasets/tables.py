@@ -64,6 +64,16 @@ def read_lines(
 ) -> list[tuple[int, list[str]]]:
     """Return (line number, stripped fields) of every line of a UTF-8 file, blank ones too.
 
+    See `iterate_lines`, which holds one line at a time.
+    """
+    return list(iterate_lines(path, delimiter=delimiter, skip_initial_space=skip_initial_space))
+
+
+def iterate_lines(
+    path: Path, *, delimiter: str = ",", skip_initial_space: bool = False
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, stripped fields) of every line of a UTF-8 file, blank ones too.
+
     `skip_initial_space` reads a quoted field that follows a blank as quoted.
 
     Raises
@@ -78,7 +88,8 @@ def read_lines(
         skipinitialspace=skip_initial_space,
     )
     try:
-        return [(reader.line_num, [field.strip() for field in row]) for row in reader]
+        for row in reader:
+            yield reader.line_num, [field.strip() for field in row]
     except csv.Error as error:
         raise DatasetError(f"{path}, line {reader.line_num}: not a CSV file ({error})") from error
 
