@@ -43,11 +43,13 @@ def coverage(context: Context) -> list[ItemCoverage]:
     items = items_with_splits(context)
     fetched = {s: read_fetch_log(context.layout, s) for s in context.sources}
     outcomes = {s: _stage_outcomes(context, s) for s in _all_stages(context)}
+    remote = {e.item.item_id for e in context.dataset.items if e.path is None}
     rows = []
     for item in items:
         event = fetched[ItemId.parse(item.item_id).source].get(item.item_id)
         if event is None:
-            rows.append(_row(item, "not imported yet", "fetch", ""))
+            reason = "not downloaded yet" if item.item_id in remote else "not imported yet"
+            rows.append(_row(item, reason, "fetch", ""))
         elif not event.media:
             rows.append(_row(item, event.reason, "fetch", event.detail))
         else:

@@ -25,12 +25,9 @@ from pipeline.estimate.speeds import (
 )
 from pipeline.networks.stgcn_config import NetworkConfig
 from pipeline.stages import STAGES, ResolvedStage
-from storage import FetchEvent
 from storage.catalog import list_shards
 from storage.errors import StageNotFound
-from storage.outcomes import read_fetch_log
 from storage.rates import read_rates, slot_seconds
-from storage.retries import fetch_marks, is_marked
 from tasks.context import POSE_EMBED, Context
 from tasks.models import POSE_MODEL, draft_job
 from tasks.settings import worker_count
@@ -72,18 +69,11 @@ def estimate(context: Context) -> dict[str, Any]:
 
 
 def _media(context: Context, source: str) -> MediaEstimate:
-    marks = fetch_marks(context.layout, source)
-
-    def gone(event: FetchEvent) -> bool:
-        return not event.outcome.transient and not is_marked(event, marks.get(event.item_id))
-
     return estimate_media(
-        context.layout.root,
+        context.layout,
         context.items_of(source),
-        read_fetch_log(context.layout, source),
         context.settings.fetch,
         import_mode=context.settings.run.import_mode,
-        gone=gone,
     )
 
 

@@ -1,11 +1,11 @@
 """What of a dataset's media is still to come: its length, its bytes, and how long it downloads.
 
-Items, their fetch events and the settings of downloads flow in; one `MediaEstimate` flows out.
+Items, a store's fetch log and the settings of downloads flow in; one `MediaEstimate` flows out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -13,9 +13,11 @@ from statistics import fmean
 from pipeline.datasets.base import SourceItem, video_of
 from pipeline.download.config import FetchSettings
 from pipeline.download.existing import ExistingVideos, Found
+from pipeline.download.pending import pending_fetches
 from pipeline.failures import ItemFailure, ProcessFailed, ProcessTimeout
 from pipeline.probing import read_headers
-from storage.outcomes import FetchEvent
+from storage.layout import Layout
+from storage.outcomes import FetchEvent, read_fetch_log
 from storage.records import ItemId
 
 ASSUMED_VIDEO_S = 180.0
@@ -38,9 +40,10 @@ _ENOUGH = 5
 class MediaEstimate:
     """The media of one source's items; lengths in seconds, sizes in bytes.
 
-    `here` items have media, `lost` ones failed for good, `local` ones will be imported, `download`
-    ones downloaded as `videos` videos. `mean_s` is the mean length of all but the lost. `new_bytes`
-    is what the store grows by, `transfer_bytes` what comes over the line.
+    `here` items have media, `lost` ones failed and are not tried again, `local` ones will be
+    imported, `download` ones downloaded as `videos` videos. `mean_s` is the mean length of all but
+    the lost, `lengths` that of each by item id. `new_bytes` is what the store grows by,
+    `transfer_bytes` what comes over the line.
     """
 
     items: int
@@ -68,32 +71,30 @@ class _Parts:
 
 
 def estimate_media(
-    root: Path,
-    items: Sequence[SourceItem],
-    events: Mapping[str, FetchEvent],
-    settings: FetchSettings,
-    *,
-    import_mode: str,
-    gone: Callable[[FetchEvent], bool],
+    layout: Layout, items: Sequence[SourceItem], settings: FetchSettings, *, import_mode: str
 ) -> MediaEstimate:
     """Return what the media of one source's items will take.
 
     Parameters
     ----------
-    root
-        The store's root, below which the events' media lie.
+    layout
+        The store, whose log says what is here, what is worth a try and what is lost.
     items
-        The items of one source.
-    events
-        The latest fetch event of each item that has one.
+        Items of one source.
     settings
         Of downloads: pacing, height, and the folder of videos that are already here.
     import_mode
         'copy', 'hardlink' or 'symlink'; links take no space.
-    gone
-        Whether an event without media is final, so that the item is not fetched again.
+
+    Raises
+    ------
+    EnvironmentBroken
+        The folder of videos cannot be read.
     """
-    parts = _parts(items, events, ExistingVideos.scan(settings.videos_dir), gone)
+    root = layout.root
+    source = items[0].item.item_id.partition("/")[0] if items else ""
+    events = read_fetch_log(layout, source) if source else {}
+    parts = _parts(layout, items, events, ExistingVideos.scan(settings.videos_dir))
     notes: list[str] = []
     lengths = _lengths(parts, events, notes)
     cut_rate = _rate(root, parts.here, events, CUT_BYTES_PER_S_MPX, settings, windows=True)
@@ -144,19 +145,19 @@ def _download_note(settings: FetchSettings) -> str:
 
 
 def _parts(
+    layout: Layout,
     items: Sequence[SourceItem],
     events: Mapping[str, FetchEvent],
     existing: ExistingVideos,
-    gone: Callable[[FetchEvent], bool],
 ) -> _Parts:
     parts = _Parts([], [], [], [])
+    pending = {e.item.item_id for e in pending_fetches(layout, items, existing)}
     for entry in items:
         event = events.get(entry.item.item_id)
         found = Found(entry.path) if entry.path is not None else existing.find(entry)
-        if event is not None and event.media:
-            parts.here.append(entry)
-        elif event is not None and gone(event):
-            parts.lost.append(entry)
+        if entry.item.item_id not in pending:
+            here = event is not None and event.media
+            (parts.here if here else parts.lost).append(entry)
         elif found is not None:
             parts.local.append((entry, found))
         else:

@@ -14,6 +14,7 @@ from pipeline.estimate.media import (
     ASSUMED_VIDEO_S,
     CUT_BYTES_PER_S_MPX,
     GUEST_VIDEOS_PER_HOUR,
+    MediaEstimate,
     download_seconds,
     estimate_media,
 )
@@ -23,7 +24,17 @@ from pipeline.pose.backends import BACKENDS
 from pipeline.stage_configs import Resnet152Config
 from pipeline.stages import STAGES, default_configs, resolve
 from pipeline.work import stage_schema
-from storage import DatasetItem, FetchEvent, TimeBase
+from storage import (
+    MAX_ATTEMPTS,
+    DatasetItem,
+    FetchEvent,
+    FetchLog,
+    Layout,
+    TimeBase,
+    open_store,
+)
+from storage.failed import retry
+from storage.outcomes import utc_now
 from storage.schema import chunk_rows, row_bytes
 
 ONE_SHARD_BYTES = 40_000
@@ -104,35 +115,35 @@ def entry(name: str, path: Path | None = None, **more: Any) -> SourceItem:
     return SourceItem(item=item, path=path, **more)
 
 
-def event(item: SourceItem, **more: Any) -> dict[str, FetchEvent]:
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return open_store(tmp_path / "store", create=True)
+
+
+def record(layout: Layout, item: SourceItem, **more: Any) -> None:
+    """Write what became of an item's fetch."""
     item_id = item.item.item_id
-    return {item_id: FetchEvent(item_id=item_id, utc="2026-01-01", **more)}
+    with FetchLog(layout, "youtube") as log:
+        log.append(FetchEvent(item_id=item_id, utc=utc_now(), **more))
 
 
-def media(root: Path, items: list[SourceItem], events: Any = None, **settings: Any) -> Any:
+def media(layout: Layout, items: list[SourceItem], **settings: Any) -> MediaEstimate:
     mode = settings.pop("import_mode", "copy")
-    return estimate_media(
-        root,
-        items,
-        events or {},
-        FetchSettings(**settings),
-        import_mode=mode,
-        gone=lambda e: not e.outcome.transient,
-    )
+    return estimate_media(layout, items, FetchSettings(**settings), import_mode=mode)
 
 
-def test_windows_of_one_video_are_one_download(tmp_path: Path) -> None:
+def test_windows_of_one_video_are_one_download(layout: Layout) -> None:
     items = [entry("aaaaaaaaaaa/0-10000"), entry("aaaaaaaaaaa/500000-510000")]
     items += [entry("-bbbbbbbbb_/0-10000")]
-    found = media(tmp_path, items, max_height=480)
+    found = media(layout, items, max_height=480)
     assert (found.download, found.videos, found.local, found.here) == (3, 2, 0, 0)
     assert found.mean_s == 10.0
     assert found.new_bytes == pytest.approx(30 * CUT_BYTES_PER_S_MPX * 0.4096, rel=0.01)
     per_s = found.transfer_bytes / (510 + ASSUMED_VIDEO_S)
     assert found.download_s == download_seconds(2, found.transfer_bytes, FetchSettings())
-    small = media(tmp_path, items, max_height=240)
+    small = media(layout, items, max_height=240)
     assert small.transfer_bytes == pytest.approx(found.transfer_bytes / 4)
-    whole = media(tmp_path, items, keep_full=True)
+    whole = media(layout, items, keep_full=True)
     assert whole.new_bytes == pytest.approx(found.new_bytes + found.transfer_bytes)
     assert 100e3 < per_s < 300e3
 
@@ -146,44 +157,49 @@ def test_pacing_decides_how_long_a_download_takes() -> None:
     assert download_seconds(0, 0, slow) == 0
 
 
-def test_what_is_here_or_gone_is_not_fetched(tmp_path: Path) -> None:
+def test_what_is_here_or_gone_is_not_fetched(layout: Layout) -> None:
     items = [entry(f"{letter * 11}/whole") for letter in "abcd"]
-    events = (
-        event(items[0], reason="ok", media="media/a.mp4", duration_s=60.0)
-        | event(items[1], reason="corrupt")
-        | event(items[2], reason="network")
-    )
-    found = media(tmp_path, items, events)
+    record(layout, items[0], reason="ok", media="media/a.mp4", duration_s=60.0)
+    record(layout, items[1], reason="corrupt")
+    record(layout, items[2], reason="network")
+    found = media(layout, items)
     assert (found.here, found.lost, found.download, found.videos) == (1, 1, 2, 2)
     assert set(found.lengths) == {items[n].item.item_id for n in (0, 2, 3)}
     assert found.mean_s == pytest.approx((60 + 2 * ASSUMED_VIDEO_S) / 3)
     assert any("assumed" in note for note in found.notes)
+    for _ in range(MAX_ATTEMPTS - 1):
+        record(layout, items[2], reason="network")
+    assert media(layout, items).lost == 2, "three attempts are enough"
+    retry(layout, lambda failure: failure.reason == "network")
+    assert media(layout, items).lost == 1
+    assert media(layout, []).items == 0
 
 
-def test_lengths_and_rates_come_from_the_store_once_it_has_some(tmp_path: Path) -> None:
+def test_lengths_and_rates_come_from_the_store_once_it_has_some(layout: Layout) -> None:
     items = [entry(f"{letter * 11}/whole") for letter in "abcdef"]
-    events = {}
     for item in items[:5]:
         name = item.item.item_id.replace("/", "-")
-        (tmp_path / name).write_bytes(bytes(4000))
-        events |= event(item, reason="ok", media=name, duration_s=40.0)
-    found = media(tmp_path, items, events)
+        (layout.root / name).write_bytes(bytes(4000))
+        record(layout, item, reason="ok", media=name, duration_s=40.0)
+    found = media(layout, items)
     assert found.mean_s == 40.0
     assert found.transfer_bytes == pytest.approx(4000)
 
 
-def test_files_that_are_here_take_their_own_size(tmp_path: Path, clips: Any) -> None:
+def test_files_that_are_here_take_their_own_size(
+    layout: Layout, tmp_path: Path, clips: Any
+) -> None:
     clip = clips.tone(seconds=2.0)
     size = clip.stat().st_size
     whole, window = entry("clip/whole", clip), entry("clip/0-1000", clip)
-    found = media(tmp_path, [whole, entry("gone/whole", tmp_path / "gone.mp4")])
+    found = media(layout, [whole, entry("gone/whole", tmp_path / "gone.mp4")])
     assert (found.local, found.download, found.new_bytes) == (2, 0, size)
     assert found.mean_s == pytest.approx(2.0, abs=0.1)
-    assert media(tmp_path, [whole], import_mode="symlink").new_bytes == 0
-    assert media(tmp_path, [window], import_mode="symlink").new_bytes > 0
+    assert media(layout, [whole], import_mode="symlink").new_bytes == 0
+    assert media(layout, [window], import_mode="symlink").new_bytes > 0
 
 
-def test_a_folder_of_videos_saves_downloads(tmp_path: Path, clips: Any) -> None:
+def test_a_folder_of_videos_saves_downloads(layout: Layout, tmp_path: Path, clips: Any) -> None:
     folder = tmp_path / "videos"
     folder.mkdir()
     clip = clips.tone(seconds=2.0).read_bytes()
@@ -195,6 +211,6 @@ def test_a_folder_of_videos_saves_downloads(tmp_path: Path, clips: Any) -> None:
         replace(ready, clip_name="bbbbbbbbbbb_5_15"),
         entry("ccccccccccc/whole"),
     ]
-    found = media(tmp_path, items, videos_dir=str(folder))
+    found = media(layout, items, videos_dir=str(folder))
     assert (found.local, found.download) == (2, 1)
     assert found.lengths["youtube/aaaaaaaaaaa/whole"] == pytest.approx(2.0, abs=0.1)

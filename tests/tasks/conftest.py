@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from luigi.configuration import LuigiConfigParser
 
+from pipeline.fetch import origin_stat
 from pipeline.work import stage_schema
 from storage import FetchEvent, FetchLog, ItemWriter, Outcome, TimeBase, stage_failure
 from storage.plan import extend_plan, read_plan
@@ -57,6 +58,7 @@ class Desk:
 
     def fetched(self, file: str, reason: str = "ok", duration_s: float = 0.0, **more: Any) -> None:
         """Record what became of a file's import."""
+        more = {"origin_stat": origin_stat(self.videos / file)} | more
         if reason == "ok":
             more = {"media": f"media/{file}", "sha256": "m1"} | more
         event = FetchEvent(

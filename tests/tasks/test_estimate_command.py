@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from storage.rates import Rate, record_rate
+from storage.rates import Rate, read_rates, record_rate
 from tasks.estimate import said_bytes
+from tasks.rates import keep_rate
 
 ROWS = [(f"{name}.mp4", "dog", "train") for name in "abcdefgh"]
 
@@ -66,6 +67,21 @@ def test_measured_speeds_win_over_the_table(begun: Any) -> None:
     assert frames["hours_from"] == "measured"
     mean_s = found["sources"][0]["mean_s"]
     assert frames["cpu_hours"] == pytest.approx(2.0 * mean_s * 7 / 3600)
+
+
+def test_a_run_keeps_its_speed(begun: Any) -> None:
+    context = begun.context
+    name, source = context.stages["frames"].record.name, context.sources[0]
+    ids = [begun.item("a.mp4"), begun.item("b.mp4")]
+    keep_rate(context, name, source, ids, wall_s=3.0)
+    (rate,) = read_rates(context.layout, name)
+    assert (rate.items, rate.media_s, rate.wall_s, rate.slots) == (2, 60.0, 3.0, 2)
+    assert rate.device == "cpu"
+    keep_rate(context, name, source, [], wall_s=3.0)
+    keep_rate(context, name, source, [begun.item("c.mp4")], wall_s=3.0)  # of no known length
+    assert len(read_rates(context.layout, name)) == 1
+    frames = rows(begun.json("estimate", "--dataset", begun.name))["frames"]
+    assert frames["hours_from"] == "measured"
 
 
 def test_networks_are_counted_on_a_gpu_where_one_is_asked_for(begun: Any) -> None:

@@ -12,6 +12,7 @@ from storage.pending import pending_items
 from storage.plan import read_plan
 from storage.retries import FETCH, fetch_marks
 from tasks.commands.retry import REASONS, parse_age
+from tasks.ingest import ingest, pending_imports
 
 ROWS = [("a.mp4", "dog", "train"), ("b.mp4", "cat", "train"), ("c.mp4", "cat", "test")]
 
@@ -100,3 +101,23 @@ def test_ages_that_are_none(text: str) -> None:
 def test_every_reason_but_ok_can_be_chosen() -> None:
     assert {"network", "corrupt", "no_audio", "timeout"} <= set(REASONS)
     assert "ok" not in REASONS
+
+
+def test_a_marked_import_is_tried_by_the_next_run_and_only_by_it(desk: Any, clips: Any) -> None:
+    desk.list([("a.mp4", "dog", "train"), ("b.mp4", "cat", "train")], size_bytes=0)
+    (desk.videos / "a.mp4").write_bytes(clips.tone(seconds=2.0).read_bytes())
+    source = desk.context.sources[0]
+
+    def run() -> dict[str, int]:
+        assert [entry.path.name for entry in pending_imports(desk.context, source)] == expected
+        return dict(ingest(desk.context).counts)
+
+    expected = ["a.mp4", "b.mp4"]
+    assert run() == {"ok": 1, "empty": 1}
+    expected = []
+    assert run() == {}
+    assert desk.json("retry", "--reason", "empty", "--dataset", desk.name)["marked"] == 1
+    expected = ["b.mp4"]
+    assert run() == {"empty": 1}
+    expected = []
+    assert run() == {}
