@@ -5,6 +5,7 @@ explain   what a run would compute, and which field of the fingerprint differs
 coverage  what of a dataset is there, by class, split and reason, and the exact list of it
 estimate  bytes, days of download and hours of computing, before anything starts
 retry     let later runs try failed items again
+lists     check a folder of published lists, and which of them share videos
 verify    read every checksum of the store
 ls        what the store holds
 """
@@ -15,11 +16,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tasks.commands import coverage, estimate, inspect, retry
+from tasks.commands import coverage, estimate, inspect, lists, retry
 from tasks.commands.common import USAGE
 from tasks.failures import USER_ERRORS, say
 
-COMMANDS = (inspect, coverage, estimate, retry)
+COMMANDS = (inspect, coverage, estimate, retry, lists)
 """The modules whose `add` brings the subcommands, in the order of the help."""
 
 

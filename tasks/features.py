@@ -21,6 +21,7 @@ from tasks.failures import say
 from tasks.ingest import check_downloads, ingest, is_ingested, media_refs
 from tasks.pending import pending, plan_shard, shards_with_items
 from tasks.progress import announce, track
+from tasks.rates import keep_rate
 from tasks.schemas import shard_schema
 from tasks.settings import worker_count
 
@@ -59,10 +60,10 @@ class Ingest(RunTask):
         if summary.counts:
             said = ", ".join(f"{n} {reason}" for reason, n in sorted(summary.counts.items()))
             announce("fetch", said)
-        if summary.stopped:
-            announce("fetch", f"{summary.pending} items are still to be fetched. {summary.advice}")
         if not any(media_refs(self.context.layout, source) for source in self.context.sources):
             check_downloads(self.context)
+        if summary.stopped:
+            announce("fetch", f"{summary.pending} items are still to be fetched; going on without")
 
 
 class StageShard(RunTask):
@@ -158,6 +159,7 @@ def compute_shard(context: Context, stage: str, shard: PlanShard) -> Counter[str
         ),
     )
     took_s = time.monotonic() - began
+    keep_rate(context, name, shard.source, [job.media.item_id for job in jobs], took_s)
     said = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()) if n)
     announce(title, f"{said} in {took_s:.1f} s ({len(jobs) / max(took_s, 1e-9):.2f} items/s)")
     return counts

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.datasets.base import Dataset, video_of
+from pipeline.datasets.base import Dataset
+from pipeline.datasets.leaks import dataset_leaks, known_lists, video_key
 from tasks.settings import ListSettings, Settings, SettingsError, one_of
 
 OVERLAPS = ("refuse", "test", "train")
@@ -49,13 +50,13 @@ def without_overlap(dataset: Dataset, overlap: str) -> Dataset:
     shared = shared_videos(dataset)
     if overlap == "refuse" or not shared:
         return dataset
-    listed = {video_of(item_id) for item_id in dataset.overlap}
+    listed = {video_key(item_id) for item_id in dataset.overlap}
     items = []
     for entry in dataset.items:
-        video = video_of(entry.item.item_id)
+        video = video_key(entry.item.item_id)
         if video in listed:
             entry = replace(entry, item=replace(entry.item, split=overlap))
-        elif video in shared and entry.item.split in ("train", "val", "test"):
+        elif video in shared and entry.item.split:
             stays = (entry.item.split == "test") == (overlap == "test")
             if not stays:
                 continue
@@ -65,12 +66,8 @@ def without_overlap(dataset: Dataset, overlap: str) -> Dataset:
 
 
 def shared_videos(dataset: Dataset) -> frozenset[str]:
-    """Return the videos (`source/video_id`) that the lists put into both training and test."""
-    of: dict[str, set[str]] = {"test": set(), "train": set(), "val": set(), "": set()}
-    for entry in dataset.items:
-        of[entry.item.split].add(video_of(entry.item.item_id))
-    listed = {video_of(item_id) for item_id in dataset.overlap}
-    return frozenset(listed | (of["test"] & (of["train"] | of["val"])))
+    """Return the videos that a dataset's lists put into both training and test."""
+    return frozenset(video for leak in dataset_leaks(dataset) for video in leak.ids)
 
 
 def _music21(lists: ListSettings, variant: str) -> Dataset:
@@ -162,8 +159,6 @@ def _excluded(lists: ListSettings) -> set[str]:
 
     Each part is a list's name (`llp/test`) or a file of ids, one a line.
     """
-    from pipeline.datasets.leaks import known_lists
-
     known = known_lists(_folder(lists)) if lists.dir else {}
     ids: set[str] = set()
     for part in _parts(lists.audioset_exclude):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from model.jobs import TrainJob
-from pipeline.datasets.base import video_of
+from pipeline.datasets.leaks import leak_report
 from storage import DatasetItem
 from storage.errors import StageNotFound
 from storage.models import (
@@ -115,12 +115,12 @@ def check_leaks(context: Context, items: Sequence[DatasetItem]) -> None:
     LeakedTestVideos
         The lists put videos into both parts; the message names them and says how to go on.
     """
-    of: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
-    for item in items:
-        of[item.split].add(video_of(item.item_id))
-    listed = {video_of(item_id) for item_id in context.dataset.overlap}
-    here = {video_of(item.item_id) for item in items}
-    leaked = sorted((of["test"] & (of["train"] | of["val"])) | (listed & here))
+    used = {item.item_id for item in items}
+    trained = [item.item_id for item in items if item.split != "test"]
+    trained += [item_id for item_id in context.dataset.overlap if item_id in used]
+    tested = [item.item_id for item in items if item.split == "test"]
+    leaks = leak_report({"train": trained}, {"test": tested})
+    leaked = sorted({video for leak in leaks for video in leak.ids})
     if leaked:
         named = ", ".join(leaked[:10]) + (", ..." if len(leaked) > 10 else "")
         raise LeakedTestVideos(

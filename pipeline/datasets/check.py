@@ -30,8 +30,9 @@ _AUDIOSET = ("balanced_train_segments.csv", "eval_segments.csv")
 def check_lists(lists: Path) -> Json:
     """Return an account of the published lists below a folder, as JSON values.
 
-    `ok` is false when a file that should be there is missing, differs from the published one,
-    cannot be read, or counts are wrong. AudioSet may be absent. `sources` has, for each source,
+    `ok` is false when a source of which a file is there lacks another, when a file differs from
+    the published one or cannot be read, when counts are wrong, or when no source is there at all.
+    `sources` has, for each source,
     `found`, `files` (name, path, sha256, published), `items`, `classes`, `splits` (split -> part ->
     ids as published, and their overlap of training and test), `irregularities` by kind, and
     `problems`. `leaks` names every training and test list that share videos.
@@ -61,11 +62,12 @@ def check_lists(lists: Path) -> Json:
         problems[source].extend(_counts_wrong(source, counts))
         files = list(_files(folder, source))
         found = any(file["path"] for file in files)
-        distinct = list(dict.fromkeys(problems[source]))
+        distinct = list(dict.fromkeys(problems[source])) if found else []
         sources[source] = {"found": found, "files": files, **counts, "problems": distinct}
     sources["audioset"] = _audioset(lists)
     return {
-        "ok": not any(source["problems"] for source in sources.values()),
+        "ok": not any(source["problems"] for source in sources.values())
+        and any(source["found"] for source in sources.values()),
         "sources": sources,
         "leaks": _leaks(splits),
     }

@@ -50,8 +50,8 @@ def leak_report(
         Name of a list -> its ids: YouTube ids, or item ids, of which the video counts and the
         window does not. `youtube/<id>/...` and `<id>` are the same video.
     """
-    train_videos = {name: {_video(i) for i in ids} for name, ids in trains.items()}
-    test_videos = {name: {_video(i) for i in ids} for name, ids in tests.items()}
+    train_videos = {name: {video_key(i) for i in ids} for name, ids in trains.items()}
+    test_videos = {name: {video_key(i) for i in ids} for name, ids in tests.items()}
     return [
         Leak(train=train, test=test, ids=tuple(sorted(own & other)))
         for train, own in train_videos.items()
@@ -115,7 +115,7 @@ def readers(folder: ListFolder) -> Mapping[str, Callable[[], Parts]]:
     }
 
 
-def _video(listed: str) -> str:
+def video_key(listed: str) -> str:
     """Return what names the video of an item id, or of a bare YouTube id."""
     video = video_of(listed) if listed.count("/") == 2 else listed
     return video.removeprefix(f"{SOURCE}/")

@@ -34,8 +34,8 @@ def splits(data: Dataset) -> dict[str, str]:
 
 
 def test_videos_of_both_parts_are_found_by_video_not_by_window() -> None:
-    assert shared_videos(WINDOWS) == {"youtube/a"}
-    assert shared_videos(LISTED) == {"youtube/b"}
+    assert shared_videos(WINDOWS) == {"a"}
+    assert shared_videos(LISTED) == {"b"}
     assert shared_videos(dataset(("youtube/a/whole", "train"))) == frozenset()
 
 
