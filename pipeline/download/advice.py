@@ -15,8 +15,8 @@ _ADVICE = {
     ),
     "bot_check": (
         "The site wants a proof that a person is asking. Wait some hours, or export the cookies "
-        "of a browser in which you are signed in, name the file in cookies_file in [fetch] and start again; a "
-        "site may block an account that downloads much."
+        "of a browser in which you are signed in, name the file in cookies_file in [fetch] and "
+        "start again; a site may block an account that downloads much."
     ),
     "disk_full": "The disk is full. Free some space or move the store, and start again.",
     NETWORK: (

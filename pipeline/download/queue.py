@@ -152,6 +152,7 @@ class _Run:
         self._logs: dict[str, FetchLog] = {}
         self._known = _Known(layout)
         self._began_utc = utc_now()
+        self._began_s = time.monotonic()
         self._counts: Counter[str] = Counter()
         self._asked = 0
         self._streak: list[tuple[list[SourceItem], DownloadFailed]] = []
@@ -183,6 +184,7 @@ class _Run:
         for number, group in enumerate(groups, start=1):
             if self.stopped:
                 return
+            self._began_s = time.monotonic()
             try:
                 self._fetch_video(group)
             except DownloadFailed as failure:
@@ -274,7 +276,7 @@ class _Run:
             if not (is_last and told):
                 self._stop(*self._common())
         elif not failure.answered:
-            self._back_off(len(self._streak) - 1)
+            self._back_off(len(self._streak) - 1, spent_s=time.monotonic() - self._began_s)
 
     def _settle(self) -> None:
         """Record the failures so far: something was reached, so they are the items' own."""
@@ -305,8 +307,9 @@ class _Run:
         reasons = {failure.reason for _, failure in self._streak}
         return (reasons.pop() if len(reasons) == 1 else NETWORK), self._streak[-1][1].detail
 
-    def _back_off(self, step: int) -> None:
-        time.sleep(min(self._settings.backoff_s * 2.0**step, _LONGEST_PAUSE_S))
+    def _back_off(self, step: int, spent_s: float = 0.0) -> None:
+        pause_s = min(self._settings.backoff_s * 2.0**step, _LONGEST_PAUSE_S)
+        time.sleep(max(pause_s - spent_s, 0.0))
 
     def _record(self, event: FetchEvent) -> None:
         """Write the event of an item that was asked for; a full disk stops the run instead."""

@@ -103,6 +103,7 @@ _NOT_ON_THIS_APP = re.compile(r"not available on this app|page needs to be reloa
 _HTTP = re.compile(r"http error (\d{3})\b")
 _QUOTES = str.maketrans("’‘ʼ", "'''")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_REPORT = re.compile(r"[;,.]? please report this issue on .*?(yt-dlp -U\b|$)")
 _PREFIX = re.compile(r"^(error: ?)?(\[[\w:+.-]+\] (?P<id>\S+): )?")
 
 
@@ -149,8 +150,8 @@ def reason_of_message(message: str) -> str:
 
 
 def plain(message: str) -> str:
-    """Return a message on one line, without colours."""
-    return " ".join(_ANSI.sub("", message).split())
+    """Return a message on one line, without colours and without the call for a bug report."""
+    return _REPORT.sub("", " ".join(_ANSI.sub("", message).split()))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

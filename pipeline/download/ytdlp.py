@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pipeline.datasets.youtube import SOURCE as YOUTUBE
 from pipeline.datasets.youtube import is_video_id, video_id_of, watch_url
 from pipeline.download.config import FetchSettings
-from pipeline.download.reasons import NETWORK, DownloadFailed, plain, reason_of
+from pipeline.download.reasons import NETWORK, DownloadFailed, plain, reason_of, reason_of_message
 from pipeline.failures import (
     EnvironmentBroken,
     ProcessFailed,
@@ -35,10 +35,13 @@ from storage.records import ItemId
 log = logging.getLogger(__name__)
 STEM = "video"
 FACTS = "facts.json"
+FORMATS = "formats.json"
 FORMAT = "bv*+ba/b/bv*"
 _YOUTUBE_HOSTS = ("www.youtube.com", "youtube.com", "m.youtube.com", "youtu.be")
 _LONGEST_PAUSE_S = 60.0
+_NO_PAGE = "Unable to download webpage"
 _HEADERS_S = 60.0
+_DETAIL_LETTERS = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +143,7 @@ def version() -> str:
 def _extract(url: str, folder: Path, settings: FetchSettings) -> tuple[Mapping[str, Any], _Watcher]:
     import yt_dlp
 
-    watcher = _Watcher(settings)
+    watcher = _Watcher(settings, folder)
     try:
         with yt_dlp.YoutubeDL(_options(folder, settings, watcher)) as loader:
             return loader.extract_info(url, download=True) or {}, watcher
@@ -154,9 +157,10 @@ def _extract(url: str, folder: Path, settings: FetchSettings) -> tuple[Mapping[s
         ValueError,
     ) as error:  # the latter five: an extractor that a changed site took by surprise
         reason = reason_of(error)
-        detail = "; ".join([plain(str(error)), *watcher.warnings[-2:]])
+        hints = watcher.warnings[-2:] if reason in ("unknown", "no_formats") else []
+        detail = "; ".join([plain(str(error)), *hints])[:_DETAIL_LETTERS]
         answered = watcher.answered or reason != NETWORK
-        raise DownloadFailed(reason, detail[:1000], answered=answered) from error
+        raise DownloadFailed(reason, detail, answered=answered) from error
 
 
 def _options(folder: Path, settings: FetchSettings, watcher: _Watcher) -> dict[str, Any]:
@@ -185,7 +189,7 @@ def _options(folder: Path, settings: FetchSettings, watcher: _Watcher) -> dict[s
         "updatetime": False,
         "retries": settings.retries,
         "fragment_retries": settings.retries,
-        "extractor_retries": 1 if settings.retries else 0,
+        "extractor_retries": 0,
         "file_access_retries": 0,
         "skip_unavailable_fragments": False,
         "retry_sleep_functions": {"http": pause_s, "fragment": pause_s, "extractor": pause_s},
@@ -211,15 +215,17 @@ def _cookies(path: Path) -> io.StringIO:
 class _Watcher:
     """What yt-dlp reports while it works, and the answers it gets; also its logger."""
 
-    def __init__(self, settings: FetchSettings) -> None:
+    def __init__(self, settings: FetchSettings, folder: Path) -> None:
         self.answered = False
         self.warnings: list[str] = []
-        self._settings = settings
+        self._settings, self._folder = settings, folder
         self._deadline_s = time.monotonic() + settings.time_limit_s
 
     def refuse(self, info: Mapping[str, Any], *, incomplete: object = False) -> str | None:
         """Stop at what must not be downloaded, before it is; called for every video."""
         self.answered = True
+        if not incomplete:
+            _drop_other_formats(self._folder, info)
         if info.get("is_live"):
             raise DownloadFailed("live", "a live stream has no end to download")
         if info.get("extractor_key") == "Generic":
@@ -244,13 +250,31 @@ class _Watcher:
         log.debug("%s", message)
 
     def warning(self, message: str) -> None:
-        """Take a warning; the last ones go into the outcome."""
-        self.warnings.append(plain(message))
-        log.debug("%s", message)
+        """Take a warning; the last ones go into the outcome.
+
+        A page that the network does not bring is the end: what else an extractor would ask for
+        comes from the same place, and every request waits for its own timeout.
+        """
+        text = plain(message)
+        log.debug("%s", text)
+        self.warnings.append(text)
+        if _NO_PAGE in text and not self.answered and reason_of_message(text) == NETWORK:
+            raise DownloadFailed(NETWORK, text[:_DETAIL_LETTERS], answered=False)
 
     def error(self, message: str) -> None:
         """Take an error, which is raised as well."""
         log.debug("%s", message)
+
+
+def _drop_other_formats(folder: Path, info: Mapping[str, Any]) -> None:
+    """Remove what an earlier try left of other formats: their bytes cannot be continued."""
+    chosen = info.get("requested_formats") or [info]
+    formats = [[str(f.get(key)) for key in ("format_id", "ext", "filesize")] for f in chosen]
+    if _read_json(folder / FORMATS) == formats:
+        return
+    for path in folder.glob(f"{STEM}.*"):
+        path.unlink()
+    replace_json(folder / FORMATS, formats)
 
 
 def _path_of(info: Mapping[str, Any], folder: Path, watcher: _Watcher) -> Path:
@@ -289,10 +313,14 @@ def _streams(path: Path) -> list[dict[str, Any]]:
     return [{key: s[key] for key in wanted if key in s} for s in headers["streams"]]
 
 
-def _read_facts(folder: Path) -> Mapping[str, Any] | None:
+def _read_json(path: Path) -> Any:
     try:
-        value = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
+
+
+def _read_facts(folder: Path) -> Mapping[str, Any] | None:
+    value = _read_json(folder / FACTS)
     known = isinstance(value, dict) and {"file", "bytes", "sha256"} <= value.keys()
     return value if known else None

@@ -19,7 +19,6 @@ from storage.layout import Layout, open_store
 from storage.records import DatasetItem
 
 CLIP = "vas_dog_02677.mp4"
-MUTE = "bento.mp4"
 SETTINGS = FetchSettings(
     sleep_s=0,
     sleep_max_s=0,
@@ -47,6 +46,7 @@ class Site(ThreadingHTTPServer):
         self.served: Counter[str] = Counter()
         self.closing = threading.Event()
         self.slow_chunk_s = 0.01
+        self.folder = clips
 
     def url(self, behaviour: str, video: str = "video", clip: str = CLIP) -> str:
         return f"http://127.0.0.1:{self.server_port}/{behaviour}/{video}/{clip}"
@@ -107,6 +107,10 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(chunk_s)
         if upto < 1:
             self.close_connection = True
+
+    def serve_file(self, video: str, name: str) -> None:
+        kind = "application/dash+xml" if name.endswith(".mpd") else "video/mp4"
+        self._body((self.server.folder / name).read_bytes(), kind)
 
     def serve_slow(self, video: str, clip: str) -> None:
         self.serve_clip(video, clip, chunk_s=self.server.slow_chunk_s)

@@ -307,13 +307,9 @@ def test_a_chain_of_causes_that_bites_its_tail_ends() -> None:
 
 def test_an_age_gate_is_known_whatever_failed_before_it() -> None:
     """An error that was dealt with on the way is no cause."""
-    try:
-        try:
-            raise http_error(403)
-        except HTTPError:
-            raise ValueError("Sign in to confirm your age") from None
-    except ValueError as error:
-        assert reason_of(error) == "age_restricted"
+    error = yt_dlp.utils.ExtractorError("Sign in to confirm your age", expected=True)
+    error.__context__ = http_error(403)
+    assert reason_of(error) == "age_restricted"
 
 
 @pytest.mark.parametrize("reason", sorted(STOPPING | OUTAGE))

@@ -212,6 +212,14 @@ def test_windows_that_cannot_be_cut(layout: Layout, video: Path, tmp_path: Path)
     assert import_file(layout, "lab/broken/0-1000", broken).reason == "corrupt"
 
 
+def test_a_window_may_reach_half_a_second_beyond_the_video(layout: Layout, video: Path) -> None:
+    assert import_file(layout, "lab/clip/1000-2400", video).reason == "ok"
+    event = import_file(layout, "lab/clip/1000-2700", video)
+    assert (event.reason, event.media) == ("too_short", "")
+    assert event.detail == "the window ends at 2.7 s, the video at 2 s"
+    assert not [p for p in layout.media_dir("lab/clip/0-1").iterdir() if "2700" in p.name]
+
+
 def test_an_unreadable_file_is_imported_for_probe_to_judge(layout: Layout, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing")
