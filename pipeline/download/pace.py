@@ -13,7 +13,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,8 +33,12 @@ def host_name() -> str:
 
 
 @contextmanager
-def turn(layout: Layout, settings: FetchSettings, rng: random.Random) -> Iterator[None]:
-    """Wait for this process's turn and for the pause since the last download; hold it inside.
+def turn(
+    layout: Layout, settings: FetchSettings, rng: random.Random
+) -> Iterator[Callable[[], None]]:
+    """Wait for this process's turn and hold it inside.
+
+    What is yielded waits for the pause since the last download; call it before asking a site.
 
     Raises
     ------
@@ -48,17 +52,24 @@ def turn(layout: Layout, settings: FetchSettings, rng: random.Random) -> Iterato
     descriptor = os.open(path, os.O_RDWR)
     try:
         _lock(descriptor, str(path))
-        pause_s = rng.uniform(settings.sleep_s, settings.sleep_max_s)
-        since_s = time.time() - os.fstat(descriptor).st_mtime
-        if 0 <= since_s < pause_s:
-            time.sleep(pause_s - since_s)
+        asked = False
+
+        def pause() -> None:
+            nonlocal asked
+            asked = True
+            pause_s = rng.uniform(settings.sleep_s, settings.sleep_max_s)
+            since_s = time.time() - os.fstat(descriptor).st_mtime
+            if 0 <= since_s < pause_s:
+                time.sleep(pause_s - since_s)
+
         try:
-            yield
+            yield pause
         except DownloadFailed as failure:
-            if failure.answered:  # no site was asked for anything by a dead network
-                _stamp(descriptor, time.time())
+            asked = asked and failure.answered  # nobody was asked through a dead network
             raise
-        _stamp(descriptor, time.time())
+        finally:
+            if asked:
+                _stamp(descriptor, time.time())
     finally:
         os.close(descriptor)
 

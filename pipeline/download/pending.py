@@ -12,7 +12,13 @@ from pipeline.datasets.base import SourceItem
 from pipeline.download.existing import ExistingVideos, Found
 from pipeline.fetch import is_current, origin_stat
 from storage.layout import Layout
-from storage.outcomes import FetchEvent, count_attempts, read_fetch_history
+from storage.outcomes import (
+    FetchEvent,
+    FetchLog,
+    count_attempts,
+    read_fetch_history,
+    read_fetch_log,
+)
 from storage.records import MAX_ATTEMPTS, OK, TRANSIENT_REASONS
 from storage.retries import fetch_marks, is_marked
 
@@ -100,3 +106,21 @@ def videos(entries: Sequence[SourceItem]) -> dict[str, list[SourceItem]]:
     for entry in entries:
         groups.setdefault(entry.item.item_id.rpartition("/")[0], []).append(entry)
     return groups
+
+
+class KnownEvents:
+    """The latest events of each source; read again only when another process has written some."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._read: dict[str, tuple[frozenset[tuple[str, int]], dict[str, FetchEvent]]] = {}
+
+    def events(self, source: str, own: FetchLog | None) -> dict[str, FetchEvent]:
+        """Return item id -> latest event; what `own` wrote since the last call may lack."""
+        skipped = None if own is None else own.path
+        files = sorted(self._layout.fetch_log(source).glob("*.jsonl"))
+        state = frozenset((p.name, p.stat().st_size) for p in files if p != skipped)
+        before = self._read.get(source)
+        if before is None or before[0] != state:
+            self._read[source] = before = (state, read_fetch_log(self._layout, source))
+        return before[1]

@@ -26,7 +26,7 @@ from pipeline.download.advice import advice
 from pipeline.download.config import FetchSettings
 from pipeline.download.existing import ExistingVideos, Found
 from pipeline.download.pace import host_name, sweep, turn
-from pipeline.download.pending import pending_fetches, videos
+from pipeline.download.pending import KnownEvents, pending_fetches, videos
 from pipeline.download.reasons import (
     DISK_FULL,
     NETWORK,
@@ -37,7 +37,7 @@ from pipeline.download.reasons import (
 )
 from pipeline.fetch import ADOPT, import_file
 from storage.layout import Layout
-from storage.outcomes import FetchEvent, FetchLog, read_fetch_log, utc_now
+from storage.outcomes import FetchEvent, FetchLog, utc_now
 from storage.records import OK, TRANSIENT_REASONS, ItemId
 
 log = logging.getLogger(__name__)
@@ -116,23 +116,6 @@ def fetch_items(
     return run.summary(len(todo))
 
 
-class _Known:
-    """The latest events of each source; read again only when another process has written some."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._read: dict[str, tuple[frozenset[tuple[str, int]], dict[str, FetchEvent]]] = {}
-
-    def events(self, source: str, own: FetchLog | None) -> dict[str, FetchEvent]:
-        skipped = None if own is None else own.path
-        files = sorted(self._layout.fetch_log(source).glob("*.jsonl"))
-        state = frozenset((p.name, p.stat().st_size) for p in files if p != skipped)
-        before = self._read.get(source)
-        if before is None or before[0] != state:
-            self._read[source] = before = (state, read_fetch_log(self._layout, source))
-        return before[1]
-
-
 class _Run:
     """The state of one run; see `fetch_items`."""
 
@@ -150,7 +133,7 @@ class _Run:
         self._layout, self._settings, self._rng = layout, settings, rng
         self._import_mode, self._on_event, self._stack = import_mode, on_event, stack
         self._logs: dict[str, FetchLog] = {}
-        self._known = _Known(layout)
+        self._known = KnownEvents(layout)
         self._began_utc = utc_now()
         self._began_s = time.monotonic()
         self._counts: Counter[str] = Counter()
@@ -201,7 +184,7 @@ class _Run:
         url = ytdlp.address_of(first, group[0].url)
         ytdlp.check_url(url, self._settings)
         folder = self._layout.download(host_name(), first)
-        with turn(self._layout, self._settings, self._rng):
+        with turn(self._layout, self._settings, self._rng) as pause:
             sweep(self._layout)
             known = self._known.events(first.source, self._logs.get(first.source))
             group = [e for e in group if not self._is_done(known.get(e.item.item_id))]
@@ -212,9 +195,12 @@ class _Run:
                 facts = {"cut_from": kept.media}
                 self._take(group, self._layout.root / kept.media, url, facts)
                 return
-            done = self._download(url, folder)
-            self._answered = True
-            self._settle()
+            done = ytdlp.finished(folder)
+            if done is None:
+                pause()
+                done = self._download(url, folder)
+                self._answered = True
+                self._settle()
             if self._take(group, done.path, url, done.facts):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -254,7 +240,9 @@ class _Run:
         whole = str(ItemId(first.source, first.video_id))
         asked = any(entry.item.item_id == whole for entry in group)
         if self._settings.keep_full and not asked and "cut_from" not in facts and not self.stopped:
-            self._write(self._adopt(whole, path, url, facts))
+            event = self._adopt(whole, path, url, facts)
+            if event.reason == OK:
+                self._write(event)
         return not (passing or self.stopped)
 
     def _adopt(self, item_id: str, path: Path, url: str, facts: Mapping[str, Any]) -> FetchEvent:

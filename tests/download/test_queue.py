@@ -123,9 +123,12 @@ def test_a_kept_video_serves_later_windows_without_the_network(
     assert reasons(layout) == {"web/v/0-1000": "ok", "web/v/whole": "ok"}
     assert dict(first.counts) == {"ok": 2}
     site.asked.clear()
-    second = fetch_items(layout, [site.item("clip", "v", "1000-2000")], keep)
+    slow = settings(sleep_s=60, sleep_max_s=60)
+    began_s = time.monotonic()
+    second = fetch_items(layout, [site.item("clip", "v", "1000-2000")], slow)
     assert dict(second.counts) == {"ok": 1}
     assert not site.asked
+    assert time.monotonic() - began_s < 30, "no pause where no site is asked"
 
 
 def test_a_mute_window_is_for_probe_to_judge(site: Any, layout: Layout, settings: Settings) -> None:
