@@ -12,7 +12,7 @@ demo: $(STAMP) ffmpeg
 	$(BIN)/luigi --module tasks FullPipeline
 
 test: $(STAMP) ffmpeg
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

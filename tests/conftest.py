@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: threads of two workers would fight
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -28,6 +32,14 @@ from storage.store import FeatureStore
 SHARED = Path(__file__).parents[1].parent / "shared"
 NUMBER_BITS = 12
 BLOCK_PX = 16
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests, and all tests of the one micro run, on one worker."""
+    for item in items:
+        of_run = isinstance(item, pytest.Function) and "micro" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("micro" if of_run else str(item.path)))
 
 
 @pytest.fixture(scope="session")

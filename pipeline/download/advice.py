@@ -30,9 +30,13 @@ _ADVICE = {
     "unknown": f"Every download fails. {_OUTDATED}",
 }
 
+_LONGEST = 300
+"""Characters of a message that a person is shown."""
+
 
 def advice(reason: str, detail: str) -> str:
     """Return what stopped the downloads and what to do, as a few sentences."""
     known = _ADVICE.get(reason, _ADVICE[NETWORK])
-    last = f" The last message: {detail}" if detail else ""
+    first = detail.partition("; ")[0]  # yt-dlp says the same of each of its attempts
+    last = f" The last message: {first[:_LONGEST]}" if detail else ""
     return f"The downloads stopped: {reason}. {known} No item was marked as failed for it.{last}"

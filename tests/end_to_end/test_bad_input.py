@@ -58,7 +58,7 @@ def test_bad_files_get_typed_outcomes_and_the_others_go_on(workspace: Workspace)
         ("stft", "hop_sample", "256", "did you mean 'hop_samples'"),
         ("stft", "hop_samples", "many", "expected int"),
         ("sftt", "hop_samples", "256", "unknown section [sftt]"),
-        ("soundstage", "import_mode", "move", "expected copy, hardlink or symlink"),
+        ("soundstage", "import_mode", "move", "expected one of copy, hardlink, symlink"),
     ],
 )
 def test_a_wrong_setting_is_named(
