@@ -24,6 +24,10 @@ LOWEST_HZ = 125.0
 HIGHEST_HZ = 7500.0
 LOG_OFFSET = 0.01
 PATCH_FRAMES = 96
+PATCH_HOP_SAMPLES = PATCH_FRAMES * HOP_SAMPLES
+"""0.96 s: the next patch begins with the frame after the last one of this patch."""
+PATCH_SAMPLES = (PATCH_FRAMES - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+"""0.975 s: what the frames of one patch cover."""
 
 
 def mel_matrix() -> np.ndarray:
@@ -60,24 +64,40 @@ def log_mel(sound_BS: torch.Tensor) -> torch.Tensor:
     return torch.log(spectrum.abs().transpose(1, 2) @ _mel_tensor() + LOG_OFFSET)
 
 
-def patches_per_second(sound_S: np.ndarray, seconds: int) -> torch.Tensor:
-    """Return one patch a second, shape (seconds, 1, 96, 64), float32.
+def patches(sound_S: np.ndarray, count: int, hop_samples: int) -> torch.Tensor:
+    """Return patches of 96 frames, shape (count, 1, 96, 64), float32.
 
-    Patch i sees samples [16000 i, 16000 (i + 1)) alone, of which the first 15600 count, as the
-    published LLP features do (avoiding the drift of a 0.96 s hop). Missing samples are zeros.
+    Patch i sees the 15600 samples (0.975 s) from sample i * hop_samples on, and nothing else.
+    Missing samples are zeros.
 
     Parameters
     ----------
     sound_S
         int16 samples at 16 kHz, mono.
-    seconds
+    count
         How many patches; sound after the last is left out.
+    hop_samples
+        15360 (96 frames) lets the frames of one patch follow those of the patch before.
     """
-    whole_S = np.zeros(seconds * RATE_HZ, dtype=np.float64)
+    whole_S = np.zeros((count - 1) * hop_samples + PATCH_SAMPLES, dtype=np.float64)
     given_S = sound_S[: whole_S.size]
     whole_S[: given_S.size] = given_S / 32768.0
-    frames_BTQ = log_mel(torch.from_numpy(whole_S.reshape(seconds, RATE_HZ)))
-    return frames_BTQ[:, None, :PATCH_FRAMES].float()
+    stretches_BS = torch.from_numpy(whole_S).unfold(0, PATCH_SAMPLES, hop_samples)
+    return log_mel(stretches_BS)[:, None].float()
+
+
+def patches_per_second(sound_S: np.ndarray, seconds: int) -> torch.Tensor:
+    """Return one patch a second, as the published LLP features do; see `patches`."""
+    return patches(sound_S, seconds, RATE_HZ)
+
+
+def patch_count(samples: int) -> int:
+    """Return how many whole patches follow each other in a sound: the published recipe.
+
+    What is left after the last whole patch is dropped, so a sound of less than 0.975 s has none.
+    """
+    frames = 1 + (samples - WINDOW_SAMPLES) // HOP_SAMPLES
+    return max(0, frames) // PATCH_FRAMES
 
 
 def _mel(hz: float | np.ndarray) -> np.ndarray:

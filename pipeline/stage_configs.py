@@ -71,17 +71,20 @@ class StftConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VggishConfig:
-    """VGGish over the first 0.975 s of each second.
+    """VGGish over the first 0.975 s of each second, or of every 0.96 s.
 
-    `variant`: 'relu' as the published LLP features, 'linear' before the last ReLU, 'pca' whitened
+    `hop`: 'second', each second alone as LLP's and AVE's features, or '0.96', examples that follow
+    each other as AudioSet's own code cuts them. `variant`: 'relu' as the published LLP features, 'linear' before the last ReLU, 'pca' whitened
     and quantised to 0..255 by the published parameters. `weights`: 'random:<seed>', 'AUDIOSET', or
     a file as `pipeline.weights.resolve_weights` takes it.
     """
 
     weights: str = "random:0"
     variant: str = "relu"
+    hop: str = "second"
 
     def __post_init__(self) -> None:
+        _one_of("vggish hop", self.hop, ("second", "0.96"))
         _one_of("vggish variant", self.variant, ("relu", "linear", "pca"))
 
 

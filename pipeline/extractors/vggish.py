@@ -1,8 +1,13 @@
 """VGGish: the sound at 16 kHz flows in, one 128-d row a second flows out.
 
-Row i describes the first 0.975 s of second i, alone, as the published LLP and AVE features do
-(Tian et al., ECCV 2020). An item has round(duration) rows, halves up, and at least one: a last
-second that is at least half there is filled up with zeros, a shorter rest is left out.
+With the hop 'second', row i describes the first 0.975 s of second i, alone, as the published LLP
+and AVE features do (Tian et al., ECCV 2020). An item has round(duration) rows, halves up, and at
+least one: a last second that is at least half there is filled up with zeros, a shorter rest is
+left out. So ten seconds have ten rows.
+
+With the hop '0.96', row i describes 0.975 s from i * 0.96 s on, as AudioSet's own code cuts a clip:
+what is left after the last whole example is dropped. A clip shorter than one example is filled up
+with zeros to one row, where that code gives none.
 """
 
 from __future__ import annotations
@@ -37,36 +42,39 @@ SCHEMA = StageSchema(
     ),
     anchor="start",
 )
-_BLOCK_S = 10
-"""Seconds through the network at once; fixed, because batched sums may differ in the last bit."""
+_BLOCK_ROWS = 10
+"""Rows through the network at once; fixed, because batched sums may differ in the last bit."""
 
 
 class VggishExtractor:
-    """One row a second; the network is loaded at the first item of the process."""
+    """One row a hop; the network is loaded at the first item of the process."""
 
     schema = SCHEMA
 
     def __init__(self, stage: ResolvedStage) -> None:
         self._stage = stage
         self._variant: str = stage.config.variant
+        self._by_second: bool = stage.config.hop == "second"
+        self._hop_samples = logmel.RATE_HZ if self._by_second else logmel.PATCH_HOP_SAMPLES
         self._pca = _pca(stage) if self._variant == "pca" else None
 
     def time_base(self, inputs: Inputs) -> TimeBase:
-        """Return one row a second from t = 0."""
-        return TimeBase(0.0, 1.0)
+        """Return one row a hop from t = 0."""
+        return TimeBase(0.0, self._hop_samples / logmel.RATE_HZ)
 
     def extract(self, inputs: Inputs) -> Iterator[Block]:
-        """Yield rows, ten seconds at a time."""
+        """Yield ten rows at a time."""
         network = loading.runner(self._stage)
         samples = inputs.length("audio_16000")
         rows = row_count(samples, logmel.RATE_HZ)
-        for start in range(0, rows, _BLOCK_S):
-            stop = min(start + _BLOCK_S, rows)
-            end = min(stop * logmel.RATE_HZ, samples)
-            sound_S = np.asarray(
-                inputs.rows("audio_16000", "pcm", start * logmel.RATE_HZ, end), np.int16
-            )
-            embedding_BD = network(logmel.patches_per_second(sound_S, stop - start))
+        if not self._by_second:
+            rows = max(1, logmel.patch_count(samples))
+        for start in range(0, rows, _BLOCK_ROWS):
+            stop = min(start + _BLOCK_ROWS, rows)
+            first = start * self._hop_samples
+            end = min((stop - 1) * self._hop_samples + logmel.PATCH_SAMPLES, samples)
+            sound_S = np.asarray(inputs.rows("audio_16000", "pcm", first, end), np.int16)
+            embedding_BD = network(logmel.patches(sound_S, stop - start, self._hop_samples))
             yield {"embedding": self._finish(embedding_BD).numpy()}
 
     def _finish(self, embedding_BD: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from pipeline.stages import VggishConfig, resolve
 from pipeline.weights import VGGISH_PCA
 
 REFERENCE_CLIP = "v_GGSY1Qvo990.mp4"
+REFERENCE_ROWS = "v_GGSY1Qvo990__vggish_torch_relu_nopca.npy"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,8 @@ def test_the_network(golden: Path, golden_fill: Any) -> None:
     np.testing.assert_allclose(embedding, arrays["embedding_before_last_relu"], atol=1e-5)
     np.testing.assert_allclose(embedding.relu(), arrays["embedding"], atol=1e-5)
     np.testing.assert_allclose(maps[:, 0], arrays["features_channel0"], atol=1e-5)
+    flat = maps.permute(0, 2, 3, 1).flatten(1)[:, :256]
+    np.testing.assert_allclose(flat, arrays["features_flat_first256"], atol=1e-5)
 
 
 def test_whitening_and_quantisation(golden: Path, golden_fill: Any) -> None:
@@ -173,25 +176,49 @@ def test_variants() -> None:
     np.testing.assert_allclose(rectified, np.maximum(linear, 0), atol=1e-6)
 
 
-def test_a_real_clip_has_one_row_a_second(laboratory: Any, shared_dir: Path) -> None:
+@pytest.mark.parametrize(
+    "seconds, rows", [(0.3, 1), (0.974, 1), (0.975, 1), (1.9, 1), (1.95, 2), (10, 10), (12.1, 12)]
+)
+def test_rows_every_0_96_s(seconds: float, rows: int) -> None:
+    pcm = seconds_of("reed", 13, np.random.default_rng(3))[: round(seconds * 16000)]
+    inputs = FakeInputs(pcm)
+    found = extract(pcm, inputs, hop="0.96")
+    assert found.shape == (rows, 128)
+    assert inputs.largest_read <= 9 * logmel.PATCH_HOP_SAMPLES + logmel.PATCH_SAMPLES
+    if rows == 12:
+        later = extract(pcm[10 * logmel.PATCH_HOP_SAMPLES :], hop="0.96")
+        np.testing.assert_allclose(found[10:], later, atol=0.1)
+    with pytest.raises(ValueError, match=r"second, 0\.96"):
+        VggishConfig(hop="0.5")
+
+
+def test_a_real_clip_has_the_rows_of_its_reference(laboratory: Any, shared_dir: Path) -> None:
     item = laboratory.add(shared_dir / "media" / "clips" / REFERENCE_CLIP)
-    outcomes = laboratory.run(["vggish"], [item])
-    assert outcomes["vggish"][item].ok, outcomes
-    feature = laboratory.store.read("vggish", item)
-    assert feature.values.shape == (18, 128)
-    assert feature.values.dtype == np.float32
-    np.testing.assert_allclose(feature.times_s, np.arange(18))
-    assert np.isfinite(feature.values).all()
+    published = np.load(shared_dir / "data" / "video_features_ref" / REFERENCE_ROWS)
+    for hop, hop_s in (("second", 1.0), ("0.96", 0.96)):
+        stages = resolve({"vggish": VggishConfig(hop=hop)})
+        outcomes = {name: laboratory.run_stage(stage, [item]) for name, stage in stages.items()}
+        assert outcomes["vggish"][item].ok, outcomes
+        feature = laboratory.store.read(stages["vggish"].record.name, item)
+        assert feature.values.shape == published.shape == (18, 128)
+        assert feature.values.dtype == np.float32
+        np.testing.assert_allclose(feature.times_s, np.arange(18) * hop_s)
+        assert np.isfinite(feature.values).all()
     assert SCHEMA.anchor == "start"
 
 
 @pytest.fixture(scope="module")
-def published() -> loading.Runner:
-    """VGGish with the published weights, where the environment says where they are."""
+def weights_dir() -> Path:
+    """Where the published weights are, if the environment says so."""
     folder = os.environ.get("SOUNDSTAGE_WEIGHTS_DIR")
     if folder is None:
         pytest.skip("SOUNDSTAGE_WEIGHTS_DIR is not set: no published VGGish weights to check")
-    stage = resolve({"vggish": VggishConfig(weights="AUDIOSET")}, weights_dir=folder)["vggish"]
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def published(weights_dir: Path) -> loading.Runner:
+    stage = resolve({"vggish": VggishConfig(weights="AUDIOSET")}, weights_dir=weights_dir)["vggish"]
     return loading.runner(stage)
 
 
@@ -203,3 +230,31 @@ def test_published_weights(published: loading.Runner, shared_dir: Path) -> None:
     silence = logmel.patches_per_second(np.zeros(16000, np.int16), 1)
     expected = np.load(data / "silence_embedding_relu_x2.npy")[:1]
     np.testing.assert_allclose(published(silence).relu(), expected, atol=1e-4)
+
+
+def test_published_weights_on_the_sine_of_the_smoke_test(
+    published: loading.Runner, weights_dir: Path
+) -> None:
+    sine = np.sin(2 * np.pi * 1000 * np.arange(0, 3, 1 / 16000))
+    pcm = np.rint(sine * 32767).astype(np.int16)
+    embedding = published(logmel.patches(pcm, 3, logmel.PATCH_HOP_SAMPLES))
+    assert embedding.mean() == pytest.approx(0.000657, abs=0.01)
+    assert embedding.std() == pytest.approx(0.343, rel=0.1)
+    if not (weights_dir / VGGISH_PCA.file_name).is_file():
+        pytest.skip(f"{VGGISH_PCA.file_name} is not in SOUNDSTAGE_WEIGHTS_DIR")
+    whitened = vggish.whiten(embedding, *vggish.read_pca(weights_dir / VGGISH_PCA.file_name))
+    quantised = vggish.quantise(whitened)
+    assert quantised.mean() == pytest.approx(126.0, rel=0.1)
+    assert quantised.std() == pytest.approx(89.3, rel=0.1)
+
+
+def test_published_weights_on_the_reference_clip(
+    weights_dir: Path, laboratory: Any, shared_dir: Path
+) -> None:
+    item = laboratory.add(shared_dir / "media" / "clips" / REFERENCE_CLIP)
+    config = VggishConfig(weights="AUDIOSET", hop="0.96")
+    laboratory.run({"vggish": config}, [item], weights_dir=weights_dir)
+    found = laboratory.store.read("vggish", item).values
+    expected = np.load(shared_dir / "data" / "video_features_ref" / REFERENCE_ROWS)
+    relative = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+    assert relative < 0.05, "the reference was resampled by another program"
