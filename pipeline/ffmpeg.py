@@ -9,9 +9,10 @@ data does not depend on the number of threads.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import ffmpeg
@@ -32,6 +33,7 @@ from pipeline.process import Child, run
 PROTOCOLS = "file,pipe"
 LARGEST_GAP_S = 0.05
 LONGEST_SHAPE = 8
+_DISCARDED_BYTES = 1 << 16
 SCALING = "bicubic+accurate_rnd+full_chroma_int+bitexact"
 
 
@@ -127,13 +129,22 @@ def decode_frames(
 
 
 def decode_audio(
-    path: str, info: MediaInfo, *, rate_hz: int, block_samples: int = 1 << 16, timeout_s: float
+    path: str,
+    info: MediaInfo,
+    *,
+    rate_hz: int,
+    block_samples: int = 1 << 16,
+    timeout_s: float,
+    also: Mapping[int, Path] | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Yield the item's sound as int16 mono blocks of at most `block_samples` samples.
 
     Sample k lies at k / rate_hz on the item's clock: a track that starts late or has holes is
     padded with zeros, one that starts early is cut; there are exactly `sample_count` samples in
     all. Channels are averaged (5.1 with the usual weights for centre and surround).
+
+    `also` maps other rates to files that the same decode writes, for `read_samples`. They are
+    whole when the last block has come; a file that could not be finished is removed.
 
     Raises
     ------
@@ -142,8 +153,9 @@ def decode_audio(
     ProcessFailed, ProcessTimeout
         From ffmpeg.
     """
+    also = also or {}
     total = sample_count(info.duration_s, rate_hz)
-    argv = _audio_command(path, info, _sound_stream(info), rate_hz)
+    argv = _audio_command(path, info, _sound_stream(info), rate_hz, also)
     done = 0
     with Child(argv, timeout_s=timeout_s, on_stderr=is_chatter) as child:
         while done < total:
@@ -154,11 +166,45 @@ def decode_audio(
             done += len(block)
             yield block
         if done == total:
-            child.stop()
+            lengths = {file: 2 * sample_count(info.duration_s, r) for r, file in also.items()}
+            _finish_files(child, lengths)
     if done == 0:
         raise ItemFailure("corrupt", f"no sound could be decoded: {child.stderr_tail}")
-    for start in range(done, total, block_samples):
-        yield np.zeros(min(block_samples, total - start), np.int16)
+    yield from _silence(total - done, block_samples)
+
+
+def read_samples(
+    path: Path, info: MediaInfo, *, rate_hz: int, block_samples: int = 1 << 16
+) -> Generator[np.ndarray, None, None]:
+    """Yield what `decode_audio` left in a file of its `also`: the blocks that it would yield."""
+    total = sample_count(info.duration_s, rate_hz)
+    done = 0
+    with path.open("rb") as file:
+        while done < total and len(data := file.read(2 * min(block_samples, total - done))) > 1:
+            block = np.frombuffer(data, "<i2", count=len(data) // 2)
+            done += len(block)
+            yield block
+    yield from _silence(total - done, block_samples)
+
+
+def _silence(count: int, block_samples: int) -> Iterator[np.ndarray]:
+    for start in range(0, count, block_samples):
+        yield np.zeros(min(block_samples, count - start), np.int16)
+
+
+def _finish_files(child: Child, lengths: Mapping[Path, int]) -> None:
+    """Let the child go on until its files have these bytes, or all that there are for them."""
+    while _short(lengths) and child.read(_DISCARDED_BYTES):
+        pass
+    if not _short(lengths):
+        child.stop()
+    elif child.wait() != 0:
+        for file in _short(lengths):
+            file.unlink(missing_ok=True)
+
+
+def _short(lengths: Mapping[Path, int]) -> list[Path]:
+    return [f for f, size in lengths.items() if not f.exists() or f.stat().st_size < size]
 
 
 @lru_cache(maxsize=1)
@@ -205,17 +251,28 @@ def _frames_command(
     return _command(output)
 
 
-def _audio_command(path: str, info: MediaInfo, audio: AudioInfo, rate_hz: int) -> list[str]:
+def _audio_command(
+    path: str, info: MediaInfo, audio: AudioInfo, rate_hz: int, also: Mapping[int, Path]
+) -> list[str]:
     stream = _input(path)[str(audio.index)]
     stream = _on_items_clock(stream, "asetpts", info)
-    stream = stream.filter(
+    targets = [(rate_hz, "pipe:"), *((rate, media_url(str(file))) for rate, file in also.items())]
+    copies = stream.filter_multi_output("asplit", len(targets)) if also else [stream]
+    outputs = [
+        _resampled(copies[n], rate).output(target, format="s16le", acodec="pcm_s16le")
+        for n, (rate, target) in enumerate(targets)
+    ]
+    return _command(ffmpeg.merge_outputs(*outputs) if also else outputs[0])
+
+
+def _resampled(stream: Any, rate_hz: int) -> Any:
+    return stream.filter(
         "aresample",
         sample_rate=rate_hz,
         first_pts=0,
         min_hard_comp=LARGEST_GAP_S,
         **{"async": 1},
     ).filter("aformat", sample_fmts="s16", channel_layouts="mono")
-    return _command(stream.output("pipe:", format="s16le", acodec="pcm_s16le"))
 
 
 def _input(path: str) -> Any:

@@ -136,6 +136,12 @@ class Child:
         self._kill()
         self._finish()
 
+    def wait(self) -> int:
+        """Return the exit code when the child has ended; nobody checks it afterwards."""
+        self._stopped = True
+        self._drain()
+        return self._finish()
+
     def _drain(self) -> None:
         while self.read(_CHUNK_BYTES):
             pass

@@ -23,30 +23,11 @@ from pipeline.stage_configs import (
     StftConfig,
     VggishConfig,
 )
+from pipeline.stage_def import StageDef, with_installed
 from storage.fingerprint import StageRecord
 
 RANDOM_WEIGHTS = "random:"
 PRECISIONS = ("auto", "float32", "bfloat16")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageDef:
-    """One line of the table.
-
-    `needs` is the stream ('video', 'audio' or 'any') without which the stage has no rows for an
-    item; `network` says that it runs a torch network. A settings class may have a field
-    `weights` ('random:<seed>' or what `pipeline.weights.find_weights` finds) or a property
-    `weight_digests`, a field `backend`, and a property `sidecars`.
-    """
-
-    name: str
-    version: int
-    config: type
-    inputs: tuple[str, ...]
-    module: str
-    needs: str = "any"
-    network: bool = False
-    default: Any = None
 
 
 def _stage(name: str, config: type, inputs: tuple[str, ...], **more: Any) -> StageDef:
@@ -57,7 +38,7 @@ def _stage(name: str, config: type, inputs: tuple[str, ...], **more: Any) -> Sta
     return StageDef(name=name, config=config, inputs=inputs, **more)
 
 
-STAGES: Mapping[str, StageDef] = {
+TABLE: Mapping[str, StageDef] = {
     stage.name: stage
     for stage in (
         _stage("probe", ProbeConfig, ()),
@@ -67,6 +48,7 @@ STAGES: Mapping[str, StageDef] = {
             AudioConfig,
             ("probe",),
             needs="audio",
+            decode="sound",
             module="pipeline.extractors.audio",
             default=AudioConfig(rate_hz=11025),
         ),
@@ -75,6 +57,7 @@ STAGES: Mapping[str, StageDef] = {
             AudioConfig,
             ("probe",),
             needs="audio",
+            decode="sound",
             module="pipeline.extractors.audio",
             default=AudioConfig(rate_hz=16000),
         ),
@@ -86,7 +69,10 @@ STAGES: Mapping[str, StageDef] = {
         _stage("pose_embed", PoseEmbedConfig, ("pose",), needs="video", network=True),
     )
 }
-"""Every stage by name, upstream before downstream."""
+"""The stages of this software, upstream before downstream."""
+
+STAGES: Mapping[str, StageDef] = with_installed(TABLE)
+"""Every stage by name, upstream before downstream: the table, then what packages bring along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

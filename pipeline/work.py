@@ -16,10 +16,10 @@ import platform
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from pipeline.extractors.base import Extractor, Inputs
@@ -57,7 +57,9 @@ class ItemJob:
 
     `staged_path` is where the finished rows (or the failure) are published. `timeout_s` limits
     each child process. `device` is 'auto', 'cpu' or a torch device; `alone` says that no other
-    worker shares the machine, so that torch may use its threads.
+    worker shares the machine, so that torch may use its threads. `also` are jobs of the same item
+    through other stages of the same decode (`StageDef.decode`): they are staged by the way, and a
+    job of their own finds them finished.
     """
 
     stage: ResolvedStage
@@ -67,6 +69,7 @@ class ItemJob:
     timeout_s: float = 3600.0
     device: str = "auto"
     alone: bool = False
+    also: tuple[ItemJob, ...] = ()
 
 
 def run_item(job: ItemJob) -> Outcome:
@@ -78,7 +81,7 @@ def run_item(job: ItemJob) -> Outcome:
         What would fail every item: the run must stop.
     """
     started = time.monotonic()
-    outcome = _attempt(job)
+    outcome = _attempt(job, lambda: _extract(job))
     if not outcome.ok:
         digest = job.stage.input_sha256(job.media)
         stage_failure(Path(job.staged_path), outcome, digest)
@@ -100,10 +103,10 @@ def stage_schema(stage: ResolvedStage, store_root: str = "") -> StageSchema:
     return _build(_placed(stage, store_root)).schema
 
 
-def _attempt(job: ItemJob) -> Outcome:
-    """Return the outcome; every exception of the item's own is one."""
+def _attempt(job: ItemJob, act: Callable[[], None]) -> Outcome:
+    """Return the outcome of an act for an item; every exception of the item's own is one."""
     try:
-        _extract(job)
+        act()
     except (EnvironmentBroken, StoreNotWritable):
         raise
     except ItemFailure as failure:
@@ -140,30 +143,38 @@ def _trace(error: BaseException) -> str:
 
 
 def _extract(job: ItemJob) -> None:
+    with tempfile.TemporaryDirectory(prefix="soundstage-") as folder:
+        scratch = Path(folder)
+        _stage_rows(job, scratch)
+        for other in job.also:  # where it fails nothing is staged: its own job will say why
+            _attempt(other, partial(_stage_rows, other, scratch))
+
+
+def _stage_rows(job: ItemJob, scratch: Path) -> None:
     store = _store(job.store_root)
     _check_upstream(job, store)
     stage, media = job.stage, job.media
     extractor = extractor_of(job)
-    with tempfile.TemporaryDirectory(prefix="soundstage-") as scratch:
-        inputs = Inputs(
-            media=media,
-            stage=stage,
-            store=store,
-            scratch=Path(scratch),
-            timeout_s=job.timeout_s,
-        )
-        if "probe" in stage.upstream:
-            _check_streams(stage, inputs.info())
-        writer = ItemWriter(
-            Path(job.staged_path),
-            extractor.schema,
-            extractor.time_base(inputs),
-            stage.input_sha256(media),
-            item_id=media.item_id,
-        )
-        with writer, _closing(extractor.extract(inputs)) as blocks:
-            for block in blocks:
-                writer.append(block)
+    inputs = Inputs(
+        media=media,
+        stage=stage,
+        store=store,
+        scratch=scratch,
+        timeout_s=job.timeout_s,
+        also=[other.stage for other in job.also],
+    )
+    if "probe" in stage.upstream:
+        _check_streams(stage, inputs.info())
+    writer = ItemWriter(
+        Path(job.staged_path),
+        extractor.schema,
+        extractor.time_base(inputs),
+        stage.input_sha256(media),
+        item_id=media.item_id,
+    )
+    with writer, _closing(extractor.extract(inputs)) as blocks:
+        for block in blocks:
+            writer.append(block)
 
 
 @contextmanager

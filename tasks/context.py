@@ -21,17 +21,6 @@ from storage.models import read_pins
 from tasks.settings import Settings, SettingsError, load_settings
 
 RECIPES = ("features", "tribert", "avvp", "all")
-FEATURE_STAGES = (
-    "probe",
-    "frames",
-    "audio_11025",
-    "audio_16000",
-    "stft",
-    "vggish",
-    "resnet152",
-    "r2plus1d",
-    "pose",
-)
 POSE_EMBED = "pose_embed"
 DEMO_SOURCES = {
     "demo": ("demo-music", "demo-llp"),
@@ -110,7 +99,7 @@ def serves(entry: SourceItem, recipe: str) -> bool:
 def stages_needed(recipe: str) -> tuple[str, ...]:
     """Return the stages that a recipe reads directly."""
     if recipe == "features":
-        return FEATURE_STAGES
+        return tuple(name for name in STAGES if name != POSE_EMBED)
     if recipe == "tribert":
         from model.tribert.config import stages_needed as needed
     else:

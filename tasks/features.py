@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import luigi
@@ -79,8 +80,13 @@ class StageShard(RunTask):
         return plan_shard(self.context, str(self.source), int(self.number))
 
     def requires(self) -> list[StageShard]:
-        """Return the stages that this one is computed from, for the same shard."""
-        return [self.clone(StageShard, stage=name) for name in STAGES[str(self.stage)].inputs]
+        """Return the stages that this one is computed from, for the same shard.
+
+        And those of the same decode that stand before it: they leave its rows staged.
+        """
+        before = one_decode(self.context, str(self.stage), str(self.source))[0]
+        names = dict.fromkeys((*STAGES[str(self.stage)].inputs, *before))
+        return [self.clone(StageShard, stage=name) for name in names]
 
     def complete(self) -> bool:
         """Whether no item of the shard is missing, stale or to be tried again."""
@@ -119,6 +125,20 @@ class Features(RunTask):
         yield self.shards()
 
 
+def one_decode(
+    context: Context, stage: str, source: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the source's other stages of the same decode: those before `stage`, those after it."""
+    word = STAGES[stage].decode
+    if not word:
+        return (), ()
+    names = [name for name in context.stages_of(source) if STAGES[name].decode == word]
+    if stage not in names:
+        return (), ()
+    at = names.index(stage)
+    return tuple(names[:at]), tuple(names[at + 1 :])
+
+
 def _pose_embed_ready(context: Context) -> bool:
     try:
         context.resolved(POSE_EMBED)
@@ -130,17 +150,18 @@ def _pose_embed_ready(context: Context) -> bool:
 def compute_shard(context: Context, stage: str, shard: PlanShard) -> Counter[str]:
     """Run a stage over the pending items of a shard and publish the result; count reasons.
 
-    What a killed run left finished in the staging folder is not computed again.
+    What stands finished in the staging folder is not computed again: a killed run left it there,
+    or another stage of the same decode.
     """
     resolved = context.resolved(stage)
     name = resolved.record.name
     todo = pending(context, stage, shard)
-    every = _jobs(context, resolved, shard, todo)
+    every = _with_others(context, stage, shard, _jobs(context, resolved, shard, todo))
     jobs = [job for job in every if not _is_staged(job)]
     title = f"{stage} {shard.source}/{shard.number}"
     began = time.monotonic()
     counts: Counter[str] = Counter()
-    counts["kept from a run before"] = len(todo) - len(jobs)
+    counts["staged before"] = len(todo) - len(jobs)
     for outcome in track(cluster.run_outcomes(jobs, context.settings.run), title, len(jobs)):
         counts[outcome.reason] += 1
     write_shard(
@@ -184,8 +205,21 @@ def _jobs(
     ]
 
 
+def _with_others(
+    context: Context, stage: str, shard: PlanShard, jobs: list[ItemJob]
+) -> list[ItemJob]:
+    """Return the jobs, each with those that the same decode does by the way."""
+    others: dict[str, list[ItemJob]] = {job.media.item_id: [] for job in jobs}
+    for name in one_decode(context, stage, shard.source)[1]:
+        todo = [i for i in pending(context, name, shard) if i in others]
+        for job in _jobs(context, context.resolved(name), shard, todo):
+            if not _is_staged(job):
+                others[job.media.item_id].append(job)
+    return [replace(job, also=tuple(others[job.media.item_id])) for job in jobs]
+
+
 def _is_staged(job: ItemJob) -> bool:
-    """Whether an earlier run finished the job on the same bytes."""
+    """Whether the job has been finished on the same bytes."""
     path = Path(job.staged_path)
     if not path.exists():
         return False

@@ -194,6 +194,23 @@ def read_number() -> Callable[[np.ndarray], int]:
     return number_of
 
 
+@pytest.fixture
+def sound_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Gives the decodes of sound so far: the log of an ffmpeg on the PATH that keeps one."""
+    log, folder = tmp_path / "calls", tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "ffmpeg"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shutil.which("ffmpeg")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{Path('/usr/bin')}:/bin")
+
+    def calls() -> list[str]:
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [line for line in lines if "aresample" in line]
+
+    return calls
+
+
 class Laboratory:
     """A store in which stages are run on files, one shard a call."""
 

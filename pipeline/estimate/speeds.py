@@ -52,9 +52,13 @@ POSE_FROM_FILES = Cost(media_s=0.01)
 """Ready pose results are read and tracked, nothing is detected."""
 
 
+UNKNOWN = Cost(media_s=0.05)
+"""A guess, until a run has measured the stage."""
+
+
 def stated_cost(stage: str, backend: str = "") -> Cost:
-    """Return the table's line for a stage. Raises KeyError for a stage without one."""
-    return POSE_FROM_FILES if backend == "alphapose-json" else COSTS[stage]
+    """Return the table's line for a stage; `UNKNOWN` for one that a package brought along."""
+    return POSE_FROM_FILES if backend == "alphapose-json" else COSTS.get(stage, UNKNOWN)
 
 
 def core_seconds(cost: Cost, size: StageSize, duration_s: float, *, float32: bool) -> float:

@@ -1,14 +1,18 @@
 """Sound at one rate: the media flows in, int16 mono samples on the item's clock flow out.
 
 Sample k lies at k / rate; there are round(duration * rate) of them (see `ffmpeg.decode_audio`).
+Where a run wants several rates, the first one's decode leaves the others' samples in the scratch
+directory: one decode a video, and the same bytes as one decode for each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.ffmpeg import decode_audio
+from pipeline.ffmpeg import decode_audio, read_samples
 from storage.records import ArraySpec, Block, StageSchema, TimeBase
 
 if TYPE_CHECKING:
@@ -34,13 +38,27 @@ class AudioExtractor:
 
     def extract(self, inputs: Inputs) -> Iterator[Block]:
         """Yield blocks of at most 65,536 samples."""
-        for samples in decode_audio(
-            inputs.media.path,
-            inputs.info(),
-            rate_hz=self._config.rate_hz,
-            timeout_s=inputs.timeout_s,
-        ):
-            yield {"pcm": samples}
+        rate_hz = self._config.rate_hz
+        left = _left_for(inputs, rate_hz)
+        if left.exists():
+            blocks = read_samples(left, inputs.info(), rate_hz=rate_hz)
+        else:
+            others = [stage.config.rate_hz for stage in inputs.also]
+            blocks = decode_audio(
+                inputs.media.path,
+                inputs.info(),
+                rate_hz=rate_hz,
+                timeout_s=inputs.timeout_s,
+                also={rate: _left_for(inputs, rate) for rate in others},
+            )
+        with closing(blocks):
+            for samples in blocks:
+                yield {"pcm": samples}
+
+
+def _left_for(inputs: Inputs, rate_hz: int) -> Path:
+    """Return where a decode leaves the samples of another rate."""
+    return inputs.scratch / f"{rate_hz}.s16le"
 
 
 def build(stage: ResolvedStage) -> AudioExtractor:

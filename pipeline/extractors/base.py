@@ -44,7 +44,9 @@ class Inputs:
     """What an extractor may read for one item: its media, and the rows of the stages upstream.
 
     `scratch` is a directory of the item's own that exists; it is removed afterwards.
-    `timeout_s` is the time limit for each child process.
+    `timeout_s` is the time limit for each child process. `also` are the stages of the same decode
+    that run next on this item, with this scratch directory: what is left there spares them a pass
+    over the media.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Inputs:
         store: FeatureStore,
         scratch: Path,
         timeout_s: float,
+        also: Sequence[ResolvedStage] = (),
     ) -> None:
         self.media = media
+        self.also = tuple(also)
         self.scratch = scratch
         self.timeout_s = timeout_s
         self._stage = stage

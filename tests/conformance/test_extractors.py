@@ -23,6 +23,7 @@ from pipeline.media import POSE_SIDECAR, MediaInfo
 from pipeline.pose.joints68 import CENTRE, EDGES, N_JOINTS
 from pipeline.stages import (
     STAGES,
+    TABLE,
     PoseConfig,
     PoseEmbedConfig,
     ResolvedStage,
@@ -276,6 +277,8 @@ def test_the_output_is_that_of_the_stages_version(lab: Any, case: Any) -> None:
         "stage_version": stage.definition.version,
         "arrays": {n: summary(rows) for n, rows in arrays_of(lab, stage, GOOD[0]).items()},
     }
+    if name != JSON_POSE and name not in TABLE:
+        pytest.skip("a stage of an installed package: its package keeps its numbers")
     golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if os.environ.get("SOUNDSTAGE_WRITE_GOLDEN"):
         GOLDEN.write_text(json.dumps(golden | {name: found}, indent=1, sort_keys=True) + "\n")
