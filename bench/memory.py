@@ -1,6 +1,6 @@
 """Peak memory of a worker, stage by stage, on a one-minute and a ten-minute video.
 
-    python bench/memory.py [--short-s 60] [--long-s 600] [--stages frames stft ...]
+    python -m bench.memory [--short-s 60] [--long-s 600] [--stages frames stft ...]
 
 Each cell is the peak RSS of a process of its own that runs the stage (with what is upstream of it
 already stored). The last line is the way of the usual extraction scripts, for comparison: every

@@ -16,10 +16,11 @@ from storage.fingerprint import sha256_json
 from storage.models import read_evaluation
 from tasks.context import POSE_EMBED, Context
 from tasks.coverage import coverage, summary
+from tasks.coverage_report import ids_sha256, published, used_ids
 from tasks.pins import pinned_model
 from tasks.report.spec import ReportSpec
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 
 def gather(context: Context, evaluations: Sequence[str]) -> ReportSpec:
@@ -31,7 +32,12 @@ def gather(context: Context, evaluations: Sequence[str]) -> ReportSpec:
         recipe=context.recipe,
         reason=context.reason,
         notes=list(context.dataset.notes),
-        coverage=summary(rows),
+        coverage={
+            **summary(rows),
+            "used_sha256": ids_sha256(used_ids(rows)),
+            "published": published(context.dataset, rows),
+            "lists": dict(context.dataset.list_files),
+        },
         rejected=[
             {"item": r.item.item_id, "stage": r.stage, "reason": r.reason, "detail": r.detail}
             for r in rows
