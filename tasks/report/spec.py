@@ -17,8 +17,9 @@ class ReportSpec:
     """A report's content by reference: names in the store, and what the store cannot tell.
 
     `coverage` is `tasks.coverage.summary`, with the published lists and the ids' digest;
-    `rejected` rows hold item, stage, reason, detail; `stages` maps `source` -> list of stage records (JSON) with outcomes by reason; `models` and
-    `evaluations` are names in the store; `provenance` holds versions and settings.
+    `rejected` rows hold item, stage, reason, detail; `stages` maps `source` -> list of stage
+    records (JSON) with outcomes by reason; `models` and `evaluations` are names in the store;
+    `provenance` holds versions and settings.
     """
 
     root: str
