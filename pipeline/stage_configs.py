@@ -74,9 +74,10 @@ class VggishConfig:
     """VGGish over the first 0.975 s of each second, or of every 0.96 s.
 
     `hop`: 'second', each second alone as LLP's and AVE's features, or '0.96', examples that follow
-    each other as AudioSet's own code cuts them. `variant`: 'relu' as the published LLP features, 'linear' before the last ReLU, 'pca' whitened
-    and quantised to 0..255 by the published parameters. `weights`: 'random:<seed>', 'AUDIOSET', or
-    a file as `pipeline.weights.resolve_weights` takes it.
+    each other as AudioSet's own code cuts them. `variant`: 'relu' as the published LLP features,
+    'linear' before the last ReLU, 'pca' whitened and quantised to 0..255 by the published
+    parameters. `weights`: 'random:<seed>', 'AUDIOSET', 'AUDIOSET_TF', or a file as
+    `pipeline.weights.resolve_weights` takes it.
     """
 
     weights: str = "random:0"

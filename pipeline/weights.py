@@ -22,29 +22,55 @@ _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedWeights:
-    """A weights file that its authors publish; its sha256 starts with `sha256_prefix`."""
+    """A weights file that its authors publish; its sha256 starts with `sha256_prefix`.
 
+    `name` is what settings and `soundstage weights fetch` call it, `stage` the stage that reads it.
+    An empty prefix means that no digest is published.
+    """
+
+    name: str
     file_name: str
     sha256_prefix: str
     url: str
+    stage: str
+
+    @property
+    def advice(self) -> str:
+        """What to do when the file is not there."""
+        return f"run `soundstage weights fetch {self.name}`, which downloads {self.url}"
 
 
-def _published(url: str) -> PublishedWeights:
+def _published(name: str, stage: str, url: str, *, digest: bool = True) -> PublishedWeights:
+    """Return an entry; the last part of a file's name is the start of its sha256."""
     file_name = url.rpartition("/")[2]
-    prefix = Path(file_name).stem.rpartition("-")[2]
-    return PublishedWeights(file_name=file_name, sha256_prefix=prefix, url=url)
+    prefix = Path(file_name).stem.rpartition("-")[2] if digest else ""
+    return PublishedWeights(
+        name=name, file_name=file_name, sha256_prefix=prefix, url=url, stage=stage
+    )
 
 
 _TORCHVGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
-VGGISH_PCA = _published(_TORCHVGGISH + "vggish_pca_params-970ea276.pth")
+_AUDIOSET = "https://storage.googleapis.com/audioset/"
+_TORCHVISION = "https://download.pytorch.org/models/"
+VGGISH_PCA = _published("AUDIOSET_PCA", "vggish", _TORCHVGGISH + "vggish_pca_params-970ea276.pth")
 """Lies beside VGGish's weights; only the 'pca' variant reads it."""
-PUBLISHED: Mapping[str, PublishedWeights] = {
-    "AUDIOSET": _published(_TORCHVGGISH + "vggish-10086976.pth"),
-    "IMAGENET1K_V1": _published("https://download.pytorch.org/models/resnet152-394f9c45.pth"),
-    "KINETICS400_V1": _published("https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth"),
+VGGISH_PCA_TF = _published(
+    "AUDIOSET_TF_PCA", "vggish", _AUDIOSET + "vggish_pca_params.npz", digest=False
+)
+"""The same parameters in the file of AudioSet's authors, who publish no digest."""
+_NETWORKS = (
+    _published("AUDIOSET", "vggish", _TORCHVGGISH + "vggish-10086976.pth"),
+    _published("AUDIOSET_TF", "vggish", _AUDIOSET + "vggish_model.ckpt", digest=False),
+    _published("IMAGENET1K_V1", "resnet152", _TORCHVISION + "resnet152-394f9c45.pth"),
+    _published("KINETICS400_V1", "r2plus1d", _TORCHVISION + "r2plus1d_18-91a641e6.pth"),
+)
+PUBLISHED: Mapping[str, PublishedWeights] = {entry.name: entry for entry in _NETWORKS}
+"""What a setting may name, as torchvision has the names. AUDIOSET and AUDIOSET_TF are the same
+network, converted to torch and as TensorFlow keeps it."""
+KNOWN: Mapping[str, PublishedWeights] = {
+    entry.name: entry for entry in (*_NETWORKS, VGGISH_PCA, VGGISH_PCA_TF)
 }
-"""Names for vggish, resnet152 and r2plus1d, as torchvision has them; the last part of a file's name
-is the start of its sha256."""
+"""Every published file, those without a setting of their own included."""
 
 
 def random_seed(setting: str) -> int | None:
@@ -95,16 +121,15 @@ def check_file(path: Path) -> tuple[Path, str]:
     WeightsMissing
         The file is not there, or is a broken or other file under a published name.
     """
-    known = {entry.file_name: entry for entry in (*PUBLISHED.values(), VGGISH_PCA)}
-    published = known.get(path.name)
+    published = next((e for e in KNOWN.values() if e.file_name == path.name), None)
     if not path.is_file():
-        hint = f" Download {published.url} to that place." if published else ""
-        raise WeightsMissing(f"weights file {path} does not exist.{hint}")
+        hint = published.advice if published else "put it there, or name another in the settings"
+        raise WeightsMissing(f"weights file {path} does not exist: {hint}")
     digest = _digest(path)
     if published and not digest.startswith(published.sha256_prefix):
         raise WeightsMissing(
             f"weights file {path}: its sha256 is {digest[:12]}.., expected "
-            f"{published.sha256_prefix}..; delete it and download {published.url} again"
+            f"{published.sha256_prefix}..; delete it and {published.advice}"
         )
     return path, digest
 
@@ -115,10 +140,10 @@ def _locate(name: str, directory: Path | None, published: PublishedWeights | Non
     if path.is_absolute() or (published is None and path.is_file()):
         return path.absolute()
     if directory is None:
-        what = f"download {published.url} into it" if published else "put the file into it"
+        what = published.advice if published else "put the file into it"
         raise WeightsMissing(
-            f"weights {name!r}: no weights directory is set. Set one and {what}, or use "
-            "'random:0' for a trial run without published weights"
+            f"weights {name!r}: no weights directory is set. Set [soundstage] weights_dir and "
+            f"{what}; or use 'random:0' for a trial run without published weights"
         )
     return (directory / path).absolute()
 

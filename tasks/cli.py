@@ -8,6 +8,7 @@ retry     let later runs try failed items again
 lists     check a folder of published lists, and which of them share videos
 verify    read every checksum of the store
 ls        what the store holds
+weights   list, fetch and check pre-trained weights
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tasks.commands import coverage, estimate, inspect, lists, retry
+from tasks.commands import coverage, estimate, inspect, lists, retry, weights
 from tasks.commands.common import USAGE
 from tasks.failures import USER_ERRORS, say
 
-COMMANDS = (inspect, coverage, estimate, retry, lists)
+COMMANDS = (inspect, coverage, estimate, retry, lists, weights)
 """The modules whose `add` brings the subcommands, in the order of the help."""
 
 

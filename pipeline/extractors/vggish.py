@@ -23,7 +23,7 @@ from torch.nn import functional
 from pipeline import logmel
 from pipeline.networks import loading, vggish
 from pipeline.networks.rows import row_count
-from pipeline.weights import VGGISH_PCA, check_file
+from pipeline.weights import VGGISH_PCA, VGGISH_PCA_TF, check_file
 from storage.records import ArraySpec, Block, StageSchema, TimeBase
 
 if TYPE_CHECKING:
@@ -101,5 +101,7 @@ def _pca(stage: ResolvedStage) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the published eigenvectors (128, 128) and means (128, 1), float32."""
     if stage.weights_path is None:
         raise ValueError("vggish: variant 'pca' belongs to the published weights, not to a seed")
-    path, _ = check_file(Path(stage.weights_path).with_name(VGGISH_PCA.file_name))
+    folder = Path(stage.weights_path).parent
+    beside = [folder / known.file_name for known in (VGGISH_PCA, VGGISH_PCA_TF)]
+    path, _ = check_file(next((p for p in beside if p.is_file()), beside[0]))
     return vggish.read_pca(path)

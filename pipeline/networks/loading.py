@@ -22,7 +22,7 @@ from torchvision import models
 
 from pipeline import logmel, random_weights
 from pipeline.failures import EnvironmentBroken
-from pipeline.networks import calibration, pixels
+from pipeline.networks import calibration, pixels, tf_checkpoint
 from pipeline.networks.vggish import Vggish
 from pipeline.weights import random_seed
 
@@ -138,7 +138,9 @@ def from_seed(name: str, seed: int) -> nn.Module:
 
 
 def from_file(name: str, path: Path) -> nn.Module:
-    """Return a network with the weights of a torch or safetensors file, in eval mode.
+    """Return a network with the weights of a file, in eval mode.
+
+    The file is torch's, safetensors' or, for VGGish, a TensorFlow checkpoint.
 
     Entries for the classifier, `fc.*`, are left out.
 
@@ -162,6 +164,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix in tf_checkpoint.SUFFIXES:
+            return tf_checkpoint.read_vggish(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise EnvironmentBroken(

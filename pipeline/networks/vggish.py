@@ -8,6 +8,7 @@ without a mapping. Shapes: B patches, T frames (96), Q mel bands (64), D width (
 from __future__ import annotations
 
 import codecs
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,15 @@ def quantise(projected_BD: torch.Tensor) -> torch.Tensor:
 def read_pca(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the eigenvectors, (128, 128), and means, (128, 1), of a PCA file, float32.
 
-    The published file holds numpy arrays; nothing but arrays and tensors is unpickled.
+    The published files, torchvggish's .pth and AudioSet's .npz, hold numpy arrays; nothing but
+    arrays and tensors is unpickled.
 
     Raises
     ------
     EnvironmentBroken
         The file lacks one of the two.
     """
-    with torch.serialization.safe_globals(_ARRAY_GLOBALS):
-        arrays = torch.load(path, map_location="cpu", weights_only=True)
+    arrays = _read_arrays(path)
     shapes = {
         "pca_eigen_vectors": (EMBEDDING_SIZE, EMBEDDING_SIZE),
         "pca_means": (EMBEDDING_SIZE, 1),
@@ -106,3 +107,11 @@ def read_pca(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
             raise EnvironmentBroken(f"VGGish PCA file {path}: expected {name!r} of shape {shape}")
         read[name] = torch.as_tensor(arrays[name]).float()
     return read["pca_eigen_vectors"], read["pca_means"]
+
+
+def _read_arrays(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return dict(arrays)
+    with torch.serialization.safe_globals(_ARRAY_GLOBALS):
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
