@@ -65,7 +65,7 @@ TABLE: Mapping[str, StageDef] = {
         _stage("vggish", VggishConfig, ("audio_16000",), needs="audio", network=True, version=2),
         _stage("resnet152", Resnet152Config, ("frames",), needs="video", network=True),
         _stage("r2plus1d", R2plus1dConfig, ("frames",), needs="video", network=True),
-        _stage("pose", PoseConfig, ("probe",), needs="video"),
+        _stage("pose", PoseConfig, ("probe",), needs="video", version=2),
         _stage("pose_embed", PoseEmbedConfig, ("pose",), needs="video", network=True),
     )
 }

@@ -18,6 +18,8 @@ ELBOW = {"left": 13, "right": 14}
 WRIST = {"left": 15, "right": 16}
 FACE = slice(0, 11)
 """Eyes, ears, nose and mouth."""
+ARMS = slice(11, 17)
+"""Shoulders, elbows, wrists."""
 
 _TO_BODY = {
     **{0: 0, 1: 2, 2: 5, 3: 7, 4: 8},
@@ -32,7 +34,7 @@ _SYNTHETIC_CONFIDENCE = 0.5
 
 
 def body_joints(landmarks: np.ndarray) -> np.ndarray:
-    """Return (68, 3) keypoints with zero hands from (33, 3) landmarks x, y, visibility."""
+    """Return (68, 3) keypoints with zero hands from (33, 3) landmarks x, y, confidence."""
     joints = np.zeros((N_JOINTS, 3), np.float32)
     joints[_JOINTS] = landmarks[_LANDMARKS]
     shoulders, ears, hips = landmarks[[11, 12]], landmarks[[7, 8]], landmarks[[23, 24]]

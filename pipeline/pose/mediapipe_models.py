@@ -29,8 +29,8 @@ import numpy as np
 from pipeline.pose.backends import MEDIAPIPE_WEIGHTS, BackendUnavailable
 
 MAX_POSES = 4
-MIN_POSE_CONFIDENCE = 0.3
-"""Default 0.5 misses seated and partly hidden players; duplicates are removed afterwards."""
+MIN_POSE_CONFIDENCE = 0.25
+"""Default 0.5 misses seated and partly hidden players; duplicates and guesses are removed after."""
 MIN_HAND_CONFIDENCE = 0.5
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 

@@ -68,6 +68,13 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> float:
     return overlap / union if union > 0 else 0.0
 
 
+def box_overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the part of the smaller of two xyxy boxes that lies in the other."""
+    size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    smaller = min(float(np.prod(a[2:] - a[:2])), float(np.prod(b[2:] - b[:2])))
+    return float(np.prod(np.maximum(size, 0.0))) / smaller if smaller > 0 else 0.0
+
+
 def torso_px(person: Person) -> float:
     """Return a length that changes little with posture: the trunk, or the shoulders' width.
 
