@@ -59,13 +59,13 @@ class Context:
         """Return the stages that the items of `source` need, upstream first, without pose_embed."""
         wanted: set[str] = set()
         for recipe in self._recipes_of(source):
-            wanted |= set(stages_needed(recipe))
+            wanted |= set(stages_needed(recipe, self.settings))
         closed = upstream_closure(wanted)
         return tuple(s for s in STAGES if s in closed and s != POSE_EMBED)
 
     def needs_pose_embed(self, source: str) -> bool:
         """Whether a recipe reads learned pose embeddings of this source."""
-        return any(POSE_EMBED in stages_needed(r) for r in self._recipes_of(source))
+        return any(POSE_EMBED in stages_needed(r, self.settings) for r in self._recipes_of(source))
 
     def _recipes_of(self, source: str) -> tuple[str, ...]:
         if not self.recipes:
@@ -96,14 +96,16 @@ def serves(entry: SourceItem, recipe: str) -> bool:
     return recipe == "features" or not entry.item.tasks or recipe in entry.item.tasks
 
 
-def stages_needed(recipe: str) -> tuple[str, ...]:
-    """Return the stages that a recipe reads directly."""
+def stages_needed(recipe: str, settings: Settings | None = None) -> tuple[str, ...]:
+    """Return the stages that a recipe reads directly, with these settings of luigi.cfg."""
     if recipe == "features":
         return tuple(name for name in STAGES if name != POSE_EMBED)
     if recipe == "tribert":
-        from model.tribert.config import stages_needed as needed
-    else:
-        from model.avvp.config import stages_needed as needed
+        from model.tribert.config import SPECTROGRAM_STAGES
+
+        return SPECTROGRAM_STAGES["stored" if settings is None else settings.spectrogram]
+    from model.avvp.config import stages_needed as needed
+
     return tuple(needed)
 
 

@@ -110,7 +110,7 @@ def _needed(context: Context, item: DatasetItem) -> list[str]:
     recipes = [r for r in context.recipes if not item.tasks or r in item.tasks]
     if not recipes:
         return ["probe"]
-    closed = upstream_closure({s for r in recipes for s in stages_needed(r)})
+    closed = upstream_closure({s for r in recipes for s in stages_needed(r, context.settings)})
     return [s for s in context.stages if s in closed and s != POSE_EMBED]
 
 

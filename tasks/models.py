@@ -44,6 +44,8 @@ def configuration(context: Context, recipe: str) -> dict[str, Any]:
         )
     values = module.presets[chosen.preset].as_json()
     values = merged(values, context.dataset.preset.get(recipe, {}))
+    if recipe == "tribert":
+        values = merged(values, {"data": {"spectrogram": context.settings.spectrogram}})
     steps = chosen.max_steps or _micro(context).get(recipe, 0)
     if steps:
         values = merged(values, module.steps_override(steps))
@@ -71,7 +73,7 @@ def stage_names(context: Context, recipe: str) -> dict[str, str]:
     LookupError
         The recipe reads pose_embed and no ST-GCN is pinned yet.
     """
-    needed = ("pose",) if recipe == POSE_MODEL else stages_needed(recipe)
+    needed = ("pose",) if recipe == POSE_MODEL else stages_needed(recipe, context.settings)
     return {name: context.resolved(name).record.name for name in needed}
 
 
@@ -116,7 +118,8 @@ def is_trained(context: Context, job: TrainJob) -> bool:
 def evaluation_job(context: Context, recipe: str, jobs: list[TrainJob]) -> EvaluateJob:
     """Return the evaluation of a recipe's model (and its control) on its snapshot's test items."""
     what = EVALUATIONS[recipe]
-    extra = sorted(upstream_closure(set(stages_needed(recipe))) - {POSE_EMBED})
+    needed = stages_needed(recipe, context.settings)
+    extra = sorted(upstream_closure(needed) - {POSE_EMBED})
     stages = {**{s: context.stages[s].record.name for s in extra}, **jobs[0].stages}
     version, settings = _evaluation_settings(context, recipe)
     job = EvaluateJob(

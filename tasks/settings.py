@@ -121,6 +121,14 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TribertSettings(ModelSettings):
+    """The section [tribert]."""
+
+    spectrogram: str = "stored"
+    """stored: crops are read from the stft stage; computed: from the stored sound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything luigi.cfg says: run, stage parameters that were set, models."""
 
@@ -129,6 +137,8 @@ class Settings:
     fetch: FetchSettings
     stages: Mapping[str, Mapping[str, Any]]
     models: Mapping[str, ModelSettings]
+    spectrogram: str = "stored"
+    """Of [tribert]."""
 
 
 def load_settings() -> Settings:
@@ -144,6 +154,7 @@ def load_settings() -> Settings:
     config = get_config()
     known = {"soundstage": RunSettings, "lists": ListSettings, "fetch": FetchSettings}
     known |= dict.fromkeys(MODEL_SECTIONS, ModelSettings)
+    known["tribert"] = TribertSettings
     known |= {name: definition.config for name, definition in STAGES.items()}
     for section in config.sections():
         if section not in known and section not in LUIGI_SECTIONS and not _is_luigi_task(section):
@@ -153,12 +164,15 @@ def load_settings() -> Settings:
     one_of("[soundstage]", "import_mode", run.import_mode, ("copy", "hardlink", "symlink"))
     lists = ListSettings(**values["lists"])
     one_of("[lists]", "overlap", lists.overlap, ("refuse", "test", "train"))
+    tribert = TribertSettings(**values["tribert"])
+    one_of("[tribert]", "spectrogram", tribert.spectrogram, ("stored", "computed"))
     return Settings(
         run=run,
         lists=lists,
         fetch=_fetch_settings(values["fetch"]),
         stages={name: values[name] for name in STAGES},
-        models={name: ModelSettings(**values[name]) for name in MODEL_SECTIONS},
+        models={name: known[name](**values[name]) for name in MODEL_SECTIONS},
+        spectrogram=tribert.spectrogram,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from model.tribert.config import DataConfig
+from model.tribert.config import SPECTROGRAM_STAGES, DataConfig
 from model.tribert.crops import CentreRange, centre_range
 from model.tribert.errors import SeparationError
 from model.tribert.spectrogram import SpectrogramConfig
@@ -21,8 +21,12 @@ from storage.fingerprint import StageRecord
 from storage.records import DatasetItem, ItemId, Outcome, TimeBase
 from storage.store import FeatureStore
 
-SAMPLED = ("frames", "stft", "pose", "pose_embed")
-"""Stages that a training sample is made of; evaluation reads the sound, too."""
+SOUND = "audio_11025"
+
+
+def sampled(stages: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the stages that a training sample is made of; evaluation reads the sound, too."""
+    return ("frames", "stft" if "stft" in stages else SOUND, "pose", "pose_embed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class Clip:
     centres: CentreRange
     """Rows of the frames stage that a sample may be centred on."""
     tracks: Mapping[str, Track]
-    """By the stage's plain name."""
+    """By the stage's plain name; `stft` also where spectra are computed from the sound."""
 
     def time_s(self, picture: int) -> float:
         """Return when picture row `picture` was taken."""
@@ -63,24 +67,30 @@ class ClipSet:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def stages_read(store: FeatureStore, stages: Mapping[str, str]) -> dict[str, str]:
+def stages_read(
+    store: FeatureStore, stages: Mapping[str, str], spectrogram: str = "stored"
+) -> dict[str, str]:
     """Return name -> `name-<fingerprint>` of the stages that samples are made of.
 
-    `pose` and `audio_11025` need not be named: the embeddings and the STFT were computed from one
-    of them, which their records tell.
+    `pose` and `audio_11025` need not be named where the embeddings and the STFT were computed from
+    one of them, which their records tell. `stft` is among them only if `spectrogram` is 'stored'.
 
     Raises
     ------
     SeparationError
-        The job names no `frames`, `stft` or `pose_embed`, or another `pose` than was embedded.
+        The job misses a stage of `config.SPECTROGRAM_STAGES`, or names another `pose` than was
+        embedded.
     """
-    if missing := sorted({"frames", "stft", "pose_embed"} - set(stages)):
+    needed = SPECTROGRAM_STAGES[spectrogram]
+    if missing := sorted(set(needed) - set(stages)):
         raise SeparationError(
-            f"stages: the job names {sorted(stages)}, TriBERT also reads {missing}; "
-            "see model.tribert.config.stages_needed"
+            f"stages: the job names {sorted(stages)}, TriBERT with data.spectrogram = "
+            f"{spectrogram!r} also reads {missing}; see model.tribert.config.SPECTROGRAM_STAGES"
         )
-    found = {name: stages[name] for name in ("frames", "stft", "pose_embed")}
-    for name, reader in (("pose", "pose_embed"), ("audio_11025", "stft")):
+    found = {name: stages[name] for name in needed}
+    for name, reader in (("pose", "pose_embed"), (SOUND, "stft")):
+        if reader not in found:
+            continue
         found[name] = f"{name}-{stage_record(store, stages[reader]).upstream[name]}"
         if stages.get(name, found[name]) != found[name]:
             raise SeparationError(
@@ -118,19 +128,29 @@ def picture_reach(data: DataConfig) -> tuple[int, int]:
     return before, data.picture_stride * (data.steps - 1) - before
 
 
-def spectrogram_config(store: FeatureStore, stft_stage: str, data: DataConfig) -> SpectrogramConfig:
-    """Return the sizes of the stored STFT, with the crop that the configuration wants.
+def spectrogram_config(
+    store: FeatureStore, stages: Mapping[str, str], data: DataConfig
+) -> SpectrogramConfig:
+    """Return the sizes of the STFT, with the crop that the configuration wants.
+
+    The window and the hop are those of the stored STFT, or the published ones where it is computed
+    from the sound.
 
     Raises
     ------
     SeparationError
         The stage has no rows at all.
     """
-    ready = store.items(stft_stage)
+    stage = stages.get("stft", stages[SOUND])
+    ready = store.items(stage)
     if not ready:
-        raise SeparationError(f"{stft_stage}: no item has rows; run the stage first")
-    settings = stage_record(store, stft_stage).parameters
-    hop_s = store.time_base(stft_stage, ready[0]).hop_s
+        raise SeparationError(f"{stage}: no item has rows; run the stage first")
+    hop_s = store.time_base(stage, ready[0]).hop_s
+    if "stft" not in stages:
+        return SpectrogramConfig(
+            rate_hz=round(1 / hop_s), rows=data.spec_rows, frames=data.spec_frames
+        )
+    settings = stage_record(store, stage).parameters
     return SpectrogramConfig(
         rate_hz=round(settings["hop_samples"] / hop_s),
         n_fft=settings["n_fft"],
@@ -153,8 +173,8 @@ def find_clips(
     stages
         As `stages_read` gives them.
     """
-    sizes = spectrogram_config(store, stages["stft"], data)
-    outcomes = {name: store.outcomes(stages[name]) for name in SAMPLED}
+    sizes = spectrogram_config(store, stages, data)
+    outcomes = {name: store.outcomes(stages[name]) for name in sampled(stages)}
     clips: list[Clip] = []
     left_out: dict[str, str] = {}
     for item in items:
@@ -193,8 +213,11 @@ def _clip(
             rows=store.length(stages[name], item.item_id),
             base=store.time_base(stages[name], item.item_id),
         )
-        for name in SAMPLED
+        for name in sampled(stages)
     }
+    if "stft" not in tracks:
+        rows = 1 + tracks[SOUND].rows // sizes.hop_samples
+        tracks["stft"] = Track(rows=rows, base=TimeBase(0.0, sizes.hop_s))
     centres = centre_range(
         pictures=tracks["frames"].rows,
         picture_base=tracks["frames"].base,

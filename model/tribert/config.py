@@ -19,7 +19,12 @@ from model.settings import ConfigError, Settings
 
 RECIPE_VERSION = 1
 
-stages_needed = ("frames", "stft", "pose_embed")
+SPECTROGRAM_STAGES = {
+    "stored": ("frames", "stft", "pose_embed"),
+    "computed": ("frames", "audio_11025", "pose_embed"),
+}
+"""What samples are made of, by `DataConfig.spectrogram`."""
+stages_needed = SPECTROGRAM_STAGES["stored"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,9 @@ class DataConfig:
     spec_frames: int = 256
     spec_rows: int = 256
     """rows of the warped (log-frequency) spectrogram"""
+    spectrogram: Literal["stored", "computed"] = "stored"
+    """stored: crops are read from the stft stage; computed: from the sound, with the published
+    window and hop"""
     mask: Literal["half", "dominant", "ratio"] = "half"
     """half: |S_n| > |S_mix| / 2; dominant: loudest source of the cell; ratio: |S_n| / sum |S_m|"""
     scale_low: float = 1 / 1.1

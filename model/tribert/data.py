@@ -20,12 +20,12 @@ from torch.utils.data import Dataset
 from model.tribert.batch import Batch
 from model.tribert.clips import Clip
 from model.tribert.config import DataConfig
-from model.tribert.crops import fitted_start_row
 from model.tribert.errors import SeparationError
 from model.tribert.masks import MASKS, loss_weight
 from model.tribert.mixing import mean_mixture
 from model.tribert.pictures import CENTRE, View, ViewReader, training_crop
-from model.tribert.spectrogram import SpectrogramConfig, from_rows, warp
+from model.tribert.spectrogram import SpectrogramConfig, warp
+from model.tribert.spectrum import SpectrumReader
 from pipeline.datasets.pairs import disjoint_partners
 from storage.store import FeatureStore
 
@@ -78,6 +78,7 @@ class MixDataset(Dataset[Batch]):
         self.augment = augment
         self.mixes = mixes or len(self.clips)
         self.views = ViewReader(store, self.stages, data)
+        self.spectra = SpectrumReader(store, self.stages, sizes)
         self._others = [np.delete(np.arange(len(clips)), own) for own in range(len(clips))]
         self._foreign = disjoint_partners([clip.labels for clip in clips])
         self._check()
@@ -107,7 +108,7 @@ class MixDataset(Dataset[Batch]):
         crops = [training_crop(self.data, rng) if self.augment else CENTRE for _ in clips]
         spectra_NLF = torch.stack(
             [
-                gain * self.spectrum(clip, centre)
+                gain * self.spectra.read(clip, centre)
                 for clip, centre, gain in zip(clips, centres, gains, strict=True)
             ]
         )
@@ -122,15 +123,6 @@ class MixDataset(Dataset[Batch]):
             rows=self.sizes.rows,
             mask=self.data.mask,
         )
-
-    def spectrum(self, clip: Clip, centre: int) -> torch.Tensor:
-        """Return the stored STFT around picture row `centre`: complex64 (L, F)."""
-        track = clip.tracks["stft"]
-        start = fitted_start_row(clip.time_s(centre), track.rows, self.sizes)
-        rows_FL2 = self.store.rows(
-            self.stages["stft"], clip.item_id, "stft", start, start + self.sizes.frames
-        )
-        return from_rows(np.asarray(rows_FL2))
 
     def _members(self, first: int, rng: np.random.Generator) -> list[int]:
         """Return the clips of a mix: `first`, then partners, of other classes or any other.

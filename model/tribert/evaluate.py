@@ -85,7 +85,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     settings = EvaluationConfig.from_json(job.configuration)
     test = _test_items(store, job)
     refuse_seen(published, test, job.models[0])
-    stages = stages_read(store, job.stages)
+    stages = stages_read(store, job.stages, config.data.spectrogram)
     found = find_clips(store, stages, test, config.data)
     pairs = choose_pairs(found, settings)
     reader = MixReader(
@@ -93,7 +93,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
         stages=stages,
         classes=published["classes"],
         data=config.data,
-        sizes=spectrogram_config(store, stages["stft"], config.data),
+        sizes=spectrogram_config(store, stages, config.data),
         span_frames=settings.span_frames,
     )
     run = _Run(

@@ -50,7 +50,7 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     config = Config.from_json(job.configuration)
     served = [item for item in items if not item.tasks or RECIPE in item.tasks]
     classes = class_names(served)
-    stages = stages_read(store, job.stages)
+    stages = stages_read(store, job.stages, config.data.spectrogram)
     refuse_other_shape(store, stages["pose_embed"], config.pose)
     refuse_seen_test(store, stages["pose_embed"], served)
     found = {
@@ -108,7 +108,7 @@ class _DatasetMaker:
             clips=found.clips,
             classes=self.classes,
             data=data,
-            sizes=spectrogram_config(self.store, self.stages["stft"], data),
+            sizes=spectrogram_config(self.store, self.stages, data),
             seed=self.seed,
             augment=augment,
             mixes=mixes,

@@ -25,6 +25,23 @@ BLOCK_FRAMES = 256
 FULL_SCALE = 32768
 
 
+def covered_samples(
+    start: int, stop: int, length: int, *, n_fft: int, hop_samples: int
+) -> np.ndarray:
+    """Return which samples of `length` the centred frames start..stop-1 see, mirrored at the ends.
+
+    int64, (stop - start - 1) * hop + n_fft of them.
+    """
+    half = n_fft // 2
+    index_S = np.abs(np.arange(start * hop_samples - half, (stop - 1) * hop_samples + half))
+    return np.where(index_S < length, index_S, 2 * (length - 1) - index_S)
+
+
+def full_scale(pcm: np.ndarray) -> np.ndarray:
+    """Return int16 samples as float32 in [-1, 1)."""
+    return pcm.astype(np.float32) / FULL_SCALE
+
+
 class StftExtractor:
     """STFT frames as (bins, 2): real and imaginary part."""
 
@@ -65,13 +82,12 @@ class StftExtractor:
 
     def _samples(self, inputs: Inputs, start: int, stop: int, length: int) -> np.ndarray:
         """Return what frames start..stop-1 cover, float32, mirrored at the item's ends."""
-        hop, half = self._config.hop_samples, self._config.n_fft // 2
-        index_S = np.arange(start * hop - half, (stop - 1) * hop + half)
-        index_S = np.abs(index_S)
-        index_S = np.where(index_S < length, index_S, 2 * (length - 1) - index_S)
+        index_S = covered_samples(
+            start, stop, length, n_fft=self._config.n_fft, hop_samples=self._config.hop_samples
+        )
         first = int(index_S.min())
         pcm_S = np.asarray(inputs.rows(SOURCE, "pcm", first, int(index_S.max()) + 1))
-        return pcm_S[index_S - first].astype(np.float32) / FULL_SCALE
+        return full_scale(pcm_S[index_S - first])
 
     def _spectra(self, samples_S: np.ndarray, frames: int) -> np.ndarray:
         """Return (frames, bins, 2) of the samples that the frames cover."""

@@ -54,7 +54,7 @@ def dataset(store: FeatureStore, tone_store, data: DataConfig = DATA, **changes)
         "clips": find_clips(store, stages, tone_store.split("train"), data).clips,
         "classes": CLASSES,
         "data": data,
-        "sizes": spectrogram_config(store, stages["stft"], data),
+        "sizes": spectrogram_config(store, stages, data),
         "seed": 3,
         "augment": True,
     }
@@ -142,7 +142,7 @@ def test_sound_and_pictures_come_from_one_moment(store, tone_store) -> None:
         start = round((middle - sizes.crop_samples / 2) / sizes.hop_samples)
         start = min(max(start, 0), whole.shape[1] - sizes.frames)
         expected = whole[:, start : start + sizes.frames]
-        torch.testing.assert_close(data.spectrum(clip, centre), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(data.spectra.read(clip, centre), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_inside_a_clip_training_and_published_crop_differ_only_at_the_edges(
@@ -204,7 +204,7 @@ def test_a_clip_as_long_as_the_crop_still_has_a_centre(store, tone_store) -> Non
     found = find_clips(store, stages, tone_store.split("val"), data)
     assert len(found.clips) == 4
     mixes = dataset(store, tone_store, data, clips=found.clips,
-                    sizes=spectrogram_config(store, stages["stft"], data))  # fmt: skip
+                    sizes=spectrogram_config(store, stages, data))  # fmt: skip
     assert mixes[0, 0].mix_B1QF.shape == (1, 1, 64, 128)
 
 
@@ -227,7 +227,7 @@ def test_a_duet_of_all_classes_takes_any_partner(store, tone_store) -> None:
 def test_stages_that_the_job_leaves_out_follow_from_the_others(store, tone_store) -> None:
     named = {name: tone_store.stages[name] for name in ("frames", "stft", "pose_embed")}
     assert stages_read(store, named) == dict(tone_store.stages)
-    with pytest.raises(SeparationError, match=r"TriBERT also reads \['stft'\]"):
+    with pytest.raises(SeparationError, match=r"'stored' also reads \['stft'\]"):
         stages_read(store, {name: named[name] for name in ("frames", "pose_embed")})
     with pytest.raises(SeparationError, match=r"was computed from pose-.* names pose-000000000000"):
         stages_read(store, named | {"pose": "pose-000000000000"})

@@ -1,0 +1,33 @@
+"""[tribert] spectrogram decides which stages a run computes, and reaches the trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.context import load_context
+from tasks.models import configuration
+from tasks.settings import SettingsError, load_settings
+
+
+@pytest.mark.parametrize("chosen, extra", [("stored", {"stft"}), ("computed", set())])
+def test_stages_and_configuration_follow(desk: Any, chosen: str, extra: set[str]) -> None:
+    desk.list([("a.mp4", "violin", "train"), ("b.mp4", "tuba", "train")])
+    desk.parser.read_string(f"[tribert]\nspectrogram = {chosen}\n")
+    context = load_context(desk.name, "tribert")
+    stages = set(context.stages_of(context.sources[0]))
+    assert stages == {"probe", "frames", "audio_11025", "pose"} | extra
+    assert configuration(context, "tribert")["data"]["spectrogram"] == chosen
+
+
+def test_other_words_are_refused(desk: Any) -> None:
+    desk.parser.read_string("[tribert]\nspectrogram = kept\n")
+    with pytest.raises(SettingsError, match="'kept': expected one of stored, computed"):
+        load_settings()
+
+
+def test_it_is_no_setting_of_the_other_models(desk: Any) -> None:
+    desk.parser.read_string("[avvp]\nspectrogram = stored\n")
+    with pytest.raises(SettingsError, match=r"unknown \[avvp\] spectrogram"):
+        load_settings()
