@@ -78,7 +78,7 @@ class Child:
         self._stopped = False
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._on_stderr = on_stderr
-        self._process = _start(argv, stdin is not None, cwd)
+        self._process = start_process(argv, feeds=stdin is not None, cwd=cwd)
         self._threads = [threading.Thread(target=self._read_stderr, daemon=True)]
         if stdin is not None:
             self._threads.append(threading.Thread(target=self._feed, args=(stdin,), daemon=True))
@@ -201,7 +201,14 @@ def stream(
             yield chunk
 
 
-def _start(argv: Sequence[str], feeds: bool, cwd: Path | None) -> subprocess.Popen[bytes]:
+def start_process(
+    argv: Sequence[str], *, feeds: bool, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a child with a process group of its own that dies with this thread; pipes all round.
+
+    For `Child` and `pipeline.helper.Helper`, which see to its end. With `feeds` its stdin is a
+    pipe, else empty. Raises ProgramMissing.
+    """
     program = shutil.which(argv[0])
     if program is None:
         raise ProgramMissing(str(argv[0]))

@@ -57,8 +57,9 @@ class PoseBackend(Protocol):
 class BackendEntry:
     """Where a backend lives: `module` exposes `build(parameters: PoseConfig) -> PoseBackend`.
 
-    `weights` (file name -> sha256) are part of the fingerprint of what it makes; `sidecars` are the
-    kinds of files beside the clip that it reads.
+    `weights` (file name -> sha256) are part of the fingerprint of what it makes, where the settings
+    (`PoseConfig.weight_digests`) do not name others; `sidecars` are the kinds of files beside the
+    clip that it reads.
     """
 
     module: str
@@ -68,7 +69,9 @@ class BackendEntry:
 
 BACKENDS: Mapping[str, BackendEntry] = {
     "mediapipe": BackendEntry(module="pipeline.pose.mediapipe_backend", weights=MEDIAPIPE_WEIGHTS),
+    "alphapose": BackendEntry(module="pipeline.pose.alphapose_backend"),
     "alphapose-json": BackendEntry(module="pipeline.pose.alphapose_json", sidecars=(POSE_SIDECAR,)),
+    "rtm": BackendEntry(module="pipeline.pose.rtm_backend"),
 }
 
 
