@@ -7,7 +7,7 @@ of every stage that is wanted. Light on purpose: no torch, no cv2; schedulers im
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from pipeline.stage_def import StageDef, with_installed
 from storage.fingerprint import StageRecord
 
 RANDOM_WEIGHTS = "random:"
+IMPORTED = "imported"
+"""Backend of a stage whose rows were imported (`pipeline.npy_features`): its setting `weights` is
+`imported:<digest of the files>`, it reads no stage, and no run computes it."""
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -99,6 +102,11 @@ class ResolvedStage:
         """The stage's line in the table."""
         return STAGES[self.name]
 
+    @property
+    def imported(self) -> bool:
+        """Whether the rows were imported and are never computed."""
+        return self.record.backend == IMPORTED
+
     def input_sha256(self, media: MediaRef) -> str:
         """Return the digest of the files that the rows depend on: the media, and any sidecars."""
         present = [kind for kind in self.sidecars if kind in media.sidecar_sha256]
@@ -147,6 +155,9 @@ def resolve(
     for name, definition in STAGES.items():
         if name in wanted:
             config = configs.get(name, definition.default)
+            if is_imported(config):
+                resolved[name] = _imported_stage(name, config)
+                continue
             digests, path = _weights(config, weights_dir)
             resolved[name] = _resolved(
                 config,
@@ -157,6 +168,19 @@ def resolve(
                 weights_path=path,
             )
     return resolved
+
+
+def is_imported(config: Any) -> bool:
+    """Whether a stage's settings name imported rows."""
+    return str(getattr(config, "weights", "")).startswith(f"{IMPORTED}:")
+
+
+def _imported_stage(name: str, config: Any) -> ResolvedStage:
+    """Return a stage that the imported files alone decide: no other setting counts."""
+    record = StageRecord(
+        stage=name, stage_version=1, backend=IMPORTED, weights={"weights": config.weights}
+    )
+    return ResolvedStage(name=name, config=config, record=record, upstream={})
 
 
 def resolve_pose_embed_stage(
@@ -221,15 +245,18 @@ def _check_config(name: str, config: Any) -> None:
         )
 
 
-def upstream_closure(names: Iterable[str]) -> set[str]:
-    """Return the stages named and everything that they are computed from."""
+def upstream_closure(names: Iterable[str], imported: Container[str] = ()) -> set[str]:
+    """Return the stages named and everything that they are computed from.
+
+    Nothing is needed for the stages in `imported`.
+    """
     wanted: set[str] = set()
     todo = list(names)
     while todo:
         name = todo.pop()
         if name not in wanted:
             wanted.add(name)
-            todo += STAGES[name].inputs
+            todo += () if name in imported else STAGES[name].inputs
     return wanted
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from storage.errors import InvalidRecord
 
 OK = "ok"
+MISSING_FILE = "missing_file"
 PERMANENT_REASONS = frozenset(
     {
         OK,
@@ -26,10 +27,13 @@ PERMANENT_REASONS = frozenset(
         "silent",
         "corrupt",
         "empty",
-        "missing_file",
+        MISSING_FILE,
         "no_pose_file",
         "invalid_pose_file",
         "value_overflow",
+        # From imported features.
+        "no_feature_file",
+        "invalid_feature_file",
         # From downloads: what a site says of a video.
         "private",
         "removed",

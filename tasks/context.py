@@ -7,7 +7,7 @@ process that is given the same names and the same luigi.cfg. Nothing is computed
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -60,8 +60,22 @@ class Context:
         wanted: set[str] = set()
         for recipe in self._recipes_of(source):
             wanted |= set(stages_needed(recipe, self.settings))
-        closed = upstream_closure(wanted)
+        closed = self.closure(wanted)
         return tuple(s for s in STAGES if s in closed and s != POSE_EMBED)
+
+    def closure(self, names: Iterable[str]) -> set[str]:
+        """Return the stages named and all that they are computed from in this run."""
+        return upstream_closure(names, self.imported)
+
+    @property
+    def imported(self) -> frozenset[str]:
+        """The stages whose rows were imported: they read nothing and are never computed."""
+        return frozenset(name for name, stage in self.stages.items() if stage.imported)
+
+    def needs_media(self, source: str) -> bool:
+        """Whether a stage is computed for the items of `source`: imported rows need no video."""
+        computed = set(self.stages_of(source)) - self.imported
+        return bool(computed) or self.needs_pose_embed(source)
 
     def needs_pose_embed(self, source: str) -> bool:
         """Whether a recipe reads learned pose embeddings of this source."""
@@ -136,6 +150,8 @@ def load_context(dataset: str, recipe: str) -> Context:
     layout = open_store(Path(settings.run.root), create=True)
     data = read_dataset(dataset, settings)
     chosen, reason = _choose_recipe(data, recipe)
+    stages = resolve_stages(settings, data)
+    _check_imported(layout, stages)
     return Context(
         settings=settings,
         layout=layout,
@@ -143,7 +159,7 @@ def load_context(dataset: str, recipe: str) -> Context:
         recipe=chosen,
         recipes=_models_of(chosen),
         reason=reason,
-        stages=resolve_stages(settings, data),
+        stages=stages,
         store=FeatureStore(layout.root),
     )
 
@@ -199,6 +215,15 @@ def resolve_stages(settings: Settings, dataset: Dataset) -> dict[str, ResolvedSt
     return resolve(
         configs, precision=settings.run.precision, weights_dir=settings.run.weights_dir or None
     )
+
+
+def _check_imported(layout: Layout, stages: Mapping[str, ResolvedStage]) -> None:
+    for name, stage in stages.items():
+        if stage.imported and not layout.stage_dir(stage.record.name).is_dir():
+            raise SettingsError(
+                f"[{name}] weights = {stage.config.weights}: the store {layout.root} has no such "
+                "imported rows; run `soundstage import-features`, which prints the setting"
+            )
 
 
 def _choose_recipe(dataset: Dataset, recipe: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.stages import upstream_closure
 from storage import DatasetItem, ItemId, Outcome
 from storage.errors import StageNotFound
 from storage.outcomes import read_fetch_log
@@ -43,11 +42,15 @@ def coverage(context: Context) -> list[ItemCoverage]:
     items = items_with_splits(context)
     fetched = {s: read_fetch_log(context.layout, s) for s in context.sources}
     outcomes = {s: _stage_outcomes(context, s) for s in _all_stages(context)}
+    with_media = {s: context.needs_media(s) for s in context.sources}
     remote = {e.item.item_id for e in context.dataset.items if e.path is None}
     rows = []
     for item in items:
-        event = fetched[ItemId.parse(item.item_id).source].get(item.item_id)
-        if event is None:
+        source = ItemId.parse(item.item_id).source
+        event = fetched[source].get(item.item_id)
+        if not with_media[source]:
+            rows.append(_first_failure(context, item, outcomes))
+        elif event is None:
             reason = "not downloaded yet" if item.item_id in remote else "not imported yet"
             rows.append(_row(item, reason, "fetch", ""))
         elif not event.media:
@@ -110,7 +113,7 @@ def _needed(context: Context, item: DatasetItem) -> list[str]:
     recipes = [r for r in context.recipes if not item.tasks or r in item.tasks]
     if not recipes:
         return ["probe"]
-    closed = upstream_closure({s for r in recipes for s in stages_needed(r, context.settings)})
+    closed = context.closure({s for r in recipes for s in stages_needed(r, context.settings)})
     return [s for s in context.stages if s in closed and s != POSE_EMBED]
 
 
@@ -120,7 +123,8 @@ def _first_failure(
     for stage in _needed(context, item):
         outcome = outcomes.get(stage, {}).get(item.item_id)
         if outcome is None:
-            return _row(item, "not computed yet", stage, "")
+            missing = "not imported" if stage in context.imported else "not computed yet"
+            return _row(item, missing, stage, "")
         if not outcome.ok and not outcome.reason.startswith(UPSTREAM):
             return _row(item, outcome.reason, stage, outcome.detail)
     return _row(item, "ok", "", "")

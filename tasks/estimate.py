@@ -71,7 +71,7 @@ def estimate(context: Context) -> dict[str, Any]:
 def _media(context: Context, source: str) -> MediaEstimate:
     return estimate_media(
         context.layout,
-        context.items_of(source),
+        context.items_of(source) if context.needs_media(source) else [],
         context.settings.fetch,
         import_mode=context.settings.run.import_mode,
     )
@@ -94,7 +94,8 @@ def _stages(context: Context, source: str, media: MediaEstimate, gpu: bool) -> l
     """Return a line for each stage that the items of a source need."""
     if not media.lengths:
         return []
-    wanted = {name: context.stages[name] for name in context.stages_of(source)}
+    computed = (name for name in context.stages_of(source) if name not in context.imported)
+    wanted = {name: context.stages[name] for name in computed}
     sizes = stage_sizes(wanted, media.mean_s)
     resolved: dict[str, ResolvedStage | None] = dict(wanted)
     if context.needs_pose_embed(source):

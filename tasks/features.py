@@ -14,8 +14,9 @@ from pipeline.download.pace import host_name
 from pipeline.stages import STAGES, ResolvedStage
 from pipeline.work import ItemJob, provenance
 from storage.plan import PlanShard
+from storage.records import MISSING_FILE, Outcome
 from storage.shard_writer import write_shard
-from storage.staging import read_staged
+from storage.staging import read_staged, stage_failure
 from tasks import cluster
 from tasks.context import POSE_EMBED, Context, load_context
 from tasks.failures import say
@@ -48,7 +49,9 @@ class Ingest(RunTask):
 
     def process_resources(self) -> dict[str, int]:
         """Return what downloads need: one process of a machine at a time has its address."""
-        downloads = any(entry.url for entry in self.context.dataset.items)
+        context = self.context
+        wanted = (e for s in context.sources if context.needs_media(s) for e in context.items_of(s))
+        downloads = any(entry.url for entry in wanted)
         return {f"youtube-{host_name()}": 1} if downloads else {}
 
     def complete(self) -> bool:
@@ -85,7 +88,9 @@ class StageShard(RunTask):
         And those of the same decode that stand before it: they leave its rows staged.
         """
         before = one_decode(self.context, str(self.stage), str(self.source))[0]
-        names = dict.fromkeys((*STAGES[str(self.stage)].inputs, *before))
+        imported = str(self.stage) in self.context.imported
+        inputs = () if imported else STAGES[str(self.stage)].inputs
+        names = dict.fromkeys((*inputs, *before))
         return [self.clone(StageShard, stage=name) for name in names]
 
     def complete(self) -> bool:
@@ -156,12 +161,14 @@ def compute_shard(context: Context, stage: str, shard: PlanShard) -> Counter[str
     resolved = context.resolved(stage)
     name = resolved.record.name
     todo = pending(context, stage, shard)
+    absent = _stage_absent(context, name, shard, todo)
     every = _with_others(context, stage, shard, _jobs(context, resolved, shard, todo))
     jobs = [job for job in every if not _is_staged(job)]
     title = f"{stage} {shard.source}/{shard.number}"
     began = time.monotonic()
     counts: Counter[str] = Counter()
-    counts["staged before"] = len(todo) - len(jobs)
+    counts["staged before"] = len(every) - len(jobs)
+    counts[MISSING_FILE] = absent
     for outcome in track(cluster.run_outcomes(jobs, context.settings.run), title, len(jobs)):
         counts[outcome.reason] += 1
     write_shard(
@@ -202,7 +209,23 @@ def _jobs(
             alone=worker_count(context.settings.run) == 1,
         )
         for item_id in todo
+        if item_id in media
     ]
+
+
+def _stage_absent(context: Context, name: str, shard: PlanShard, todo: Iterable[str]) -> int:
+    """Stage the outcome of items that are planned and have no media; return how many there are.
+
+    Their features were imported. When a video comes it is newer than the outcome, which counts no
+    bytes, and so it is computed.
+    """
+    media = media_refs(context.layout, shard.source)
+    absent = [item_id for item_id in todo if item_id not in media]
+    for item_id in absent:
+        outcome = Outcome(item_id=item_id, reason=MISSING_FILE, detail="no video of it is here")
+        path = context.layout.staged_item(name, shard.source, shard.number, item_id)
+        stage_failure(path, outcome, "")
+    return len(absent)
 
 
 def _with_others(

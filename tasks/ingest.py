@@ -33,7 +33,12 @@ class DownloadsStopped(Exception):
 
 
 def pending_imports(context: Context, source: str) -> list[SourceItem]:
-    """Return the items to import or download: new, changed, or worth another try."""
+    """Return the items to import or download: new, changed, or worth another try.
+
+    There are none where all that the run reads was imported as features.
+    """
+    if not context.needs_media(source):
+        return []
     existing = _existing(context.settings.fetch.videos_dir)
     return pending_fetches(context.layout, context.items_of(source), existing)
 
@@ -62,7 +67,8 @@ def ingest(context: Context) -> FetchSummary:
     What this run's downloads leave pending does not keep it from going on with what is there: see
     `check_downloads`.
     """
-    everything = [entry for source in context.sources for entry in context.items_of(source)]
+    sources = [source for source in context.sources if context.needs_media(source)]
+    everything = [entry for source in sources for entry in context.items_of(source)]
     summary = fetch_items(
         context.layout,
         everything,

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from model.jobs import EvaluateJob, TrainJob
-from pipeline.stages import upstream_closure
 from storage.models import ModelRecord, list_models, model_complete, read_model
 from tasks.context import DEMO_SOURCES, POSE_EMBED, Context, stages_needed
 from tasks.settings import SettingsError
@@ -118,8 +117,7 @@ def is_trained(context: Context, job: TrainJob) -> bool:
 def evaluation_job(context: Context, recipe: str, jobs: list[TrainJob]) -> EvaluateJob:
     """Return the evaluation of a recipe's model (and its control) on its snapshot's test items."""
     what = EVALUATIONS[recipe]
-    needed = stages_needed(recipe, context.settings)
-    extra = sorted(upstream_closure(needed) - {POSE_EMBED})
+    extra = sorted(context.closure(stages_needed(recipe, context.settings)) - {POSE_EMBED})
     stages = {**{s: context.stages[s].record.name for s in extra}, **jobs[0].stages}
     version, settings = _evaluation_settings(context, recipe)
     job = EvaluateJob(

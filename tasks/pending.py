@@ -29,12 +29,17 @@ def pending(context: Context, stage: str, shard: PlanShard) -> dict[str, str]:
     """Return item id -> why ('missing', 'stale', 'retry', 'upstream') for what must be computed.
 
     An item that failed because of an upstream stage is pending as soon as that stage is pending
-    for it, so that one run mends both.
+    for it, so that one run mends both. Imported rows are never pending; items without media are
+    only where others of a shard that is not there yet have media, for a shard holds all its items.
     """
     resolved = context.resolved(stage)
+    if resolved.imported:
+        return {}
     media = media_refs(context.layout, shard.source)
     digests = {i: resolved.input_sha256(media[i]) for i in shard.item_ids if i in media}
     todo = dict(pending_items(context.store, resolved.record.name, shard, digests))
+    if not any(i in media for i in todo):
+        todo = {}
     outcomes = _outcomes(context.store, resolved.record.name)
     waiting = [
         i

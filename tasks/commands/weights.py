@@ -57,7 +57,7 @@ def _directory(arguments: argparse.Namespace, settings: Settings) -> Path | None
 def _list(arguments: argparse.Namespace) -> int:
     settings = load_settings()
     directory = _directory(arguments, settings)
-    found = {
+    found: dict[str, Any] = {
         "directory": None if directory is None else str(directory),
         "files": [_row(name, directory) for name in KNOWN],
         "settings": {stage: _setting(settings, stage) for stage in NETWORKS},
@@ -138,7 +138,7 @@ def _check(arguments: argparse.Namespace) -> int:
         for stage in NETWORKS
         if stage in (arguments.stages or NETWORKS)
     ]
-    found = {
+    found: dict[str, Any] = {
         "directory": None if directory is None else str(directory),
         "files": [row for row in files if row is not None],
         "networks": networks,
@@ -167,9 +167,12 @@ def _measured(settings: Settings, stage: str, directory: Path | None) -> dict[st
 
     setting = _setting(settings, stage)
     row: dict[str, Any] = {"stage": stage, "setting": setting, "weights": None, "problem": ""}
+    row["bfloat16"] = None
     try:
         config = type(STAGES[stage].default)(weights=setting)
         resolved = resolve({stage: config}, precision="float32", weights_dir=directory)[stage]
+        if resolved.imported:
+            return row | {"weights": setting}
         error = bfloat16_error(resolved)
     except EnvironmentBroken as problem:
         return row | {"problem": str(problem)}
@@ -189,6 +192,9 @@ def _print_check(found: Mapping[str, Any]) -> None:
             console.print(f"{row['stage']}: {row['problem']}", markup=False)
             continue
         error = row["bfloat16"]
+        if error is None:
+            console.print(f"{row['stage']}: {row['setting']}, no network of ours", markup=False)
+            continue
         table.add_row(
             row["stage"],
             escape(row["setting"]),

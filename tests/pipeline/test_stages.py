@@ -24,12 +24,14 @@ from pipeline.stages import (
     default_configs,
     resolve,
     resolve_pose_embed_stage,
+    upstream_closure,
 )
 from storage.fingerprint import sha256_file
 
 OTHER_WORDS = {
     "weights": "random:7",
     "dtype": "float16",
+    "hop": "0.96",
     "variant": "linear",
     "sampling": "llp",
     "backend": "alphapose-json",
@@ -87,6 +89,24 @@ def test_every_hashed_field_moves_the_fingerprint_and_no_other_does(name: str) -
             changed = replace(config, **{field.name: value + 2})
         moved = resolve({name: changed})[name].record.fingerprint != base
         assert moved == field.metadata.get("fingerprint", True), field.name
+
+
+def test_imported_rows_read_no_stage_and_no_other_setting_counts() -> None:
+    imported = VggishConfig(weights="imported:0123456789abcdef")
+    stages = resolve(default_configs() | {"vggish": imported})
+    stage = stages["vggish"]
+    assert stage.imported
+    assert not stages["resnet152"].imported
+    assert (stage.upstream, stage.record.parameters, stage.precision) == ({}, {}, "")
+    assert stage.record.weights == {"weights": "imported:0123456789abcdef"}
+    assert pickle.loads(pickle.dumps(stage)) == stage
+    same = resolve({"vggish": replace(imported, variant="linear")}, precision="bfloat16")
+    assert same["vggish"].record == stage.record
+    other = resolve({"vggish": VggishConfig(weights="imported:ffff")})
+    assert other["vggish"].record.differences(stage.record)
+    assert upstream_closure(["vggish", "r2plus1d"], {"vggish"}) == {
+        *("vggish", "r2plus1d", "frames", "probe")
+    }
 
 
 def test_fingerprints_are_the_same_in_another_process() -> None:

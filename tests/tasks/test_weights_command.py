@@ -92,5 +92,8 @@ def test_check_fails_on_a_broken_file_and_on_missing_weights(desk: Any, tmp_path
     said = desk.capsys.readouterr().out
     assert "expected 91a641e6.." in said
     assert "soundstage weights fetch AUDIOSET" in said.replace("\n", " ")
+    desk.parser.set("vggish", "weights", "imported:0123")
+    (row,) = desk.json("weights", "check", "vggish")["networks"]
+    assert (row["weights"], row["bfloat16"], row["problem"]) == ("imported:0123", None, "")
     assert desk.run("weights", "check", "pose") == 2
     assert "expected one of vggish" in desk.capsys.readouterr().err
