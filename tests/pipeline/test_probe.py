@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import csv
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.failures import ItemFailure
@@ -161,16 +164,42 @@ TRUE_NAMES = {
 }
 
 
-@pytest.mark.slow
-def test_every_odd_file_gets_rows_or_a_reason(
-    shared_dir: Path, laboratory: Any, tmp_path: Path
-) -> None:
-    folder = shared_dir / "media" / "odd"
+def odd_items(shared_dir: Path, laboratory: Any, folder: Path) -> dict[str, str]:
+    """File name -> item of every odd file, under the name that makes it odd."""
     items = {}
-    for path in sorted(folder.iterdir()):
-        link = tmp_path / TRUE_NAMES.get(path.name, path.name)
+    for path in sorted((shared_dir / "media" / "odd").iterdir()):
+        link = folder / TRUE_NAMES.get(path.name, path.name)
         link.symlink_to(path)
         items[path.name] = laboratory.link(link, f"odd/{path_safe(path.name)}/whole")
+    return items
+
+
+@pytest.fixture
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails the test that leaves a process, or a file among the temporary ones."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+    assert list(scratch.iterdir()) == []
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    assert [p for p in (tmp_path / "store").rglob("*") if "tmp" in p.name or p.name[0] == "."] == []
+
+
+def probe_or_reason(path: str) -> str:
+    try:
+        return probe(Path(path)).to_json()
+    except ItemFailure as failure:
+        return failure.reason
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("nothing_left")
+def test_every_odd_file_gets_rows_or_a_reason_and_the_same_again(
+    shared_dir: Path, laboratory: Any, make_laboratory: Any, tmp_path: Path
+) -> None:
+    items = odd_items(shared_dir, laboratory, tmp_path)
     done = laboratory.run(["frames", "audio_16000"], list(items.values()))
     infos = {}
     for name, item in items.items():
@@ -193,6 +222,19 @@ def test_every_odd_file_gets_rows_or_a_reason(
         video = infos[name].video
         assert (video.width_px, video.height_px) == size, name
     check_against_manifest(shared_dir / "media" / "MANIFEST.tsv", infos)
+    for name, item in items.items():
+        again = probe_or_reason(laboratory.media[item].path)
+        assert again == (infos[name].to_json() if name in infos else "corrupt"), name
+    damaged = [item for name, item in items.items() if name.startswith("corrupt")]
+    other = make_laboratory(tmp_path / "again" / "store")
+    other.media = laboratory.media
+    for stage, outcomes in other.run(["frames", "audio_16000"], damaged).items():
+        for item, outcome in outcomes.items():
+            assert outcome.reason == done[stage][item].reason, (stage, item)
+            if outcome.ok:
+                assert list(other.store.rows(stage, item)) == list(
+                    laboratory.store.rows(stage, item)
+                ), (stage, item)
 
 
 def check_rows(store: Any, item: str, info: MediaInfo) -> None:
