@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ def test_the_network(golden: Path, golden_fill: Any) -> None:
         embedding = network(patches)
         maps = network.features(patches)
     assert sum(p.numel() for p in network.parameters()) == 72_141_184
+    shapes = [{"name": n, "shape": list(p.shape)} for n, p in network.named_parameters()]
+    assert shapes == json.loads((golden / "parameters.json").read_text())
     np.testing.assert_allclose(embedding, arrays["embedding_before_last_relu"], atol=1e-5)
     np.testing.assert_allclose(embedding.relu(), arrays["embedding"], atol=1e-5)
     np.testing.assert_allclose(maps[:, 0], arrays["features_channel0"], atol=1e-5)
