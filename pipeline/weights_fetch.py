@@ -29,7 +29,7 @@ _BLOCK_BYTES = 1 << 20
 _FRUITLESS_ATTEMPTS = 3
 """So many broken transfers in a row that brought nothing end a download."""
 _BROKEN = (OSError, http.client.HTTPException)
-_CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
 _RANGE_NOT_SATISFIABLE = 416
 
 
@@ -141,11 +141,12 @@ def _transfer(url: str, file: BinaryIO, timeout_s: float, on_bytes: OnBytes) -> 
 
 def _expected_bytes(answer: http.client.HTTPResponse, file: BinaryIO) -> int | None:
     """Return the size of the whole file; empty the part where the server begins anew."""
-    found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    if answer.status == http.client.PARTIAL_CONTENT and found:
-        if int(found["start"]) == file.tell():
-            return int(found["total"])
-        raise OSError(f"the server answered with byte {found['start']}, not {file.tell()}")
+    if answer.status == http.client.PARTIAL_CONTENT:
+        said = answer.headers.get("Content-Range", "")
+        found = _CONTENT_RANGE.fullmatch(said)
+        if found is None or int(found["start"]) != file.tell():
+            raise OSError(f"the server answered with {said!r}, not with byte {file.tell()} on")
+        return None if found["total"] == "*" else int(found["total"])
     file.seek(0)
     file.truncate()
     length = answer.headers.get("Content-Length")
