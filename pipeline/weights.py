@@ -52,6 +52,12 @@ def _published(name: str, stage: str, url: str, *, digest: bool = True) -> Publi
 _TORCHVGGISH = "https://github.com/harritaylor/torchvggish/releases/download/v0.1/"
 _AUDIOSET = "https://storage.googleapis.com/audioset/"
 _TORCHVISION = "https://download.pytorch.org/models/"
+_RTM = "https://download.openmmlab.com/mmpose/v1/projects/"
+_RTM_DETECTOR = "rtmposev1/onnx_sdk/yolox_m_8xb8-300e_humanart-c2c7a14a.zip"
+_RTM_BODY = (
+    "rtmposev1/onnx_sdk/rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192-4d3e73dd_20230605.zip"
+)
+_RTM_HANDS = "rtmw/onnx_sdk/rtmw-dw-x-l_simcc-cocktail14_270e-256x192_20231122.zip"
 VGGISH_PCA = _published("AUDIOSET_PCA", "vggish", _TORCHVGGISH + "vggish_pca_params-970ea276.pth")
 """Lies beside VGGish's weights; only the 'pca' variant reads it."""
 VGGISH_PCA_TF = _published(
@@ -63,6 +69,9 @@ _NETWORKS = (
     _published("AUDIOSET_TF", "vggish", _AUDIOSET + "vggish_model.ckpt", digest=False),
     _published("IMAGENET1K_V1", "resnet152", _TORCHVISION + "resnet152-394f9c45.pth"),
     _published("KINETICS400_V1", "r2plus1d", _TORCHVISION + "r2plus1d_18-91a641e6.pth"),
+    _published("RTM_DETECTOR", "pose", _RTM + _RTM_DETECTOR, digest=False),
+    _published("RTM_BODY", "pose", _RTM + _RTM_BODY, digest=False),
+    _published("RTM_HANDS", "pose", _RTM + _RTM_HANDS, digest=False),
 )
 PUBLISHED: Mapping[str, PublishedWeights] = {entry.name: entry for entry in _NETWORKS}
 """What a setting may name, as torchvision has the names. AUDIOSET and AUDIOSET_TF are the same

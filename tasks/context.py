@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.base import Dataset, SourceItem
+from pipeline.pose.config import AlphaposeConfig, RtmConfig
 from pipeline.stages import STAGES, ResolvedStage, resolve, upstream_closure
 from storage import FeatureStore, ItemId
 from storage.layout import Layout, open_store
@@ -212,6 +213,7 @@ def resolve_stages(settings: Settings, dataset: Dataset) -> dict[str, ResolvedSt
             continue
         chosen = {k: v for k, v in settings.stages[name].items() if v != "auto"}
         configs[name] = replace(definition.default, **{**dataset.preset.get(name, {}), **chosen})
+    configs["pose"] = replace(configs["pose"], **pose_sections(settings))
     return resolve(
         configs, precision=settings.run.precision, weights_dir=settings.run.weights_dir or None
     )
@@ -224,6 +226,18 @@ def _check_imported(layout: Layout, stages: Mapping[str, ResolvedStage]) -> None
                 f"[{name}] weights = {stage.config.weights}: the store {layout.root} has no such "
                 "imported rows; run `soundstage import-features`, which prints the setting"
             )
+
+
+def pose_sections(settings: Settings) -> dict[str, AlphaposeConfig | RtmConfig]:
+    """Return what the sections [alphapose] and [rtm] say, as the pose stage takes it."""
+    rtm = {"weights_dir": settings.run.weights_dir, **settings.poses["rtm"]}
+    try:
+        return {
+            "alphapose": AlphaposeConfig(**settings.poses["alphapose"]),
+            "rtm": RtmConfig(**rtm),
+        }
+    except ValueError as error:
+        raise SettingsError(f"luigi.cfg: {error}") from error
 
 
 def _choose_recipe(dataset: Dataset, recipe: str) -> tuple[str, str]:

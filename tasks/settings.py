@@ -18,6 +18,7 @@ from typing import Any
 from luigi.configuration import get_config
 
 from pipeline.download.config import FetchSettings
+from pipeline.pose.config import AlphaposeConfig, RtmConfig
 
 LUIGI_SECTIONS = frozenset(
     {
@@ -36,6 +37,8 @@ LUIGI_SECTIONS = frozenset(
         "worker",
     }
 )
+POSE_SECTIONS: Mapping[str, type] = {"alphapose": AlphaposeConfig, "rtm": RtmConfig}
+"""Sections of pose backends; the stage `pose` takes them as its fields of the same names."""
 MODEL_SECTIONS = ("stgcn", "tribert", "avvp")
 MODEL_KEYS = ("preset", "max_steps", "seed", "loader_workers")
 
@@ -136,6 +139,7 @@ class Settings:
     lists: ListSettings
     fetch: FetchSettings
     stages: Mapping[str, Mapping[str, Any]]
+    poses: Mapping[str, Mapping[str, Any]]
     models: Mapping[str, ModelSettings]
     spectrogram: str = "stored"
     """Of [tribert]."""
@@ -156,6 +160,7 @@ def load_settings() -> Settings:
     known |= dict.fromkeys(MODEL_SECTIONS, ModelSettings)
     known["tribert"] = TribertSettings
     known |= {name: definition.config for name, definition in STAGES.items()}
+    known |= POSE_SECTIONS
     for section in config.sections():
         if section not in known and section not in LUIGI_SECTIONS and not _is_luigi_task(section):
             raise SettingsError(_unknown(f"section [{section}]", section, known))
@@ -171,6 +176,7 @@ def load_settings() -> Settings:
         lists=lists,
         fetch=_fetch_settings(values["fetch"]),
         stages={name: values[name] for name in STAGES},
+        poses={name: values[name] for name in POSE_SECTIONS},
         models={name: known[name](**values[name]) for name in MODEL_SECTIONS},
         spectrogram=tribert.spectrogram,
     )

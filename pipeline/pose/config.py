@@ -123,16 +123,17 @@ class AlphaposeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RtmConfig:
-    """The section [rtm]: ONNX files of RTMPose, by name in the weights directory, path or sha256.
+    """The section [rtm]: models of RTMPose, each by its published name, by file or by sha256.
 
-    The sha256 of the three files enter the fingerprint.
+    A file is an ONNX model, or the zip archive around one in which they are published. The sha256
+    of the three files enter the fingerprint.
     """
 
-    detector: str = "yolox_m_8xb8-300e_humanart-c2c7a14a.onnx"
+    detector: str = "RTM_DETECTOR"
     """Finds the persons (YOLOX)."""
-    body: str = "rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192-4d3e73dd_20230605.onnx"
+    body: str = "RTM_BODY"
     """26 joints of the body (RTMPose, Halpe-26)."""
-    hands: str = "rtmw-dw-x-l_simcc-cocktail14_270e-256x192_20231122.onnx"
+    hands: str = "RTM_HANDS"
     """133 joints of the whole body (RTMW, DWPose), of which the hands are taken."""
     device: str = "cpu"
     """cpu, cuda or cuda:<n>; cuda needs onnxruntime-gpu."""
@@ -155,9 +156,7 @@ class RtmConfig:
             try:
                 found[what] = find_weights(name, self.weights_dir or None)
             except WeightsMissing as error:
-                raise WeightsMissing(
-                    f"[rtm] {what}: {error}. docs/alphapose.md says where the files are published"
-                ) from error
+                raise WeightsMissing(f"[rtm] {what}: {error}") from error
         return found
 
     def digests(self) -> dict[str, str]:

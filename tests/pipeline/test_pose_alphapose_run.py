@@ -477,10 +477,7 @@ def test_networks_are_built_without_a_download(
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     for depth in (18, 34, 50, 101, 152):
         monkeypatch.setattr(models, f"resnet{depth}", getattr(models, f"resnet{depth}"))
-    with (
-        pytest.warns(UserWarning, match="pretrained"),
-        pytest.raises(AssertionError, match="a download was tried"),
-    ):
-        models.resnet18(pretrained=True)
+    with pytest.raises(AssertionError, match="a download was tried"):
+        models.resnet18(weights="IMAGENET1K_V1")
     driver._keep_pretrained_weights_home()
     assert models.resnet18(pretrained=True).fc.out_features == 1000
