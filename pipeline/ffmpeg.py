@@ -117,10 +117,9 @@ def decode_frames(
     times = PictureTimes(rate)
     grid = PictureGrid(rows, (height, width, 3), block_frames)
     with Child(argv, timeout_s=timeout_s, on_stderr=times.read_line) as child:
-        picture = np.empty((height, width, 3), np.uint8)
-        while grid.missing and child.read_into(picture.data.cast("B")) == picture.nbytes:
-            row, time_s = times.next()
-            yield from grid.put(row, picture, time_s)
+        size = width * height * 3
+        while grid.missing and child.read_into(grid.target.data.cast("B")) == size:
+            yield from grid.put(*times.next())
         if not grid.missing:
             child.stop()
     if grid.empty:

@@ -48,9 +48,16 @@ class PictureGrid:
         self._done = 0
         self._used = 0
         self._last_time_s = 0.0
-        self._block = np.empty((block_frames, *shape), np.uint8)
+        self._shape = (block_frames, *shape)
+        self._block = np.empty(self._shape, np.uint8)
         self._times = np.empty(block_frames, np.float64)
         self._last = np.empty(shape, np.uint8)
+        self._next = np.empty(shape, np.uint8)
+
+    @property
+    def target(self) -> np.ndarray:
+        """Where the pixels of the next picture are to be written, before `put`."""
+        return self._next
 
     @property
     def missing(self) -> bool:
@@ -62,8 +69,8 @@ class PictureGrid:
         """Whether no picture came at all, though rows were due."""
         return self._done == 0 and self._rows > 0
 
-    def put(self, row: int, picture: np.ndarray, time_s: float) -> Iterator[FrameBlock]:
-        """Take the picture of one row; rows that were filled already are ignored.
+    def put(self, row: int, time_s: float) -> Iterator[FrameBlock]:
+        """Take the picture in `target` for one row; rows that were filled already are ignored.
 
         ffmpeg sets its filters up anew where the picture size changes within a file, and its grid
         then starts at row 0 again.
@@ -73,7 +80,7 @@ class PictureGrid:
         if self._done:
             while self._done < min(row, self._rows):
                 yield from self._fill(self._last, self._last_time_s)
-        self._last[...] = picture
+        self._last, self._next = self._next, self._last
         self._last_time_s = time_s
         while self._done <= min(row, self._rows - 1):
             yield from self._fill(self._last, time_s)
@@ -96,10 +103,12 @@ class PictureGrid:
     def _take(self) -> FrameBlock:
         block = FrameBlock(
             first_row=self._done - self._used,
-            pictures=self._block[: self._used].copy(),
+            pictures=self._block[: self._used],
             picture_time_s=self._times[: self._used].copy(),
         )
         self._used = 0
+        if self.missing:
+            self._block = np.empty(self._shape, np.uint8)
         return block
 
 
