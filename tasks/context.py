@@ -213,7 +213,9 @@ def resolve_stages(settings: Settings, dataset: Dataset) -> dict[str, ResolvedSt
             continue
         chosen = {k: v for k, v in settings.stages[name].items() if v != "auto"}
         configs[name] = replace(definition.default, **{**dataset.preset.get(name, {}), **chosen})
-    configs["pose"] = replace(configs["pose"], **pose_sections(settings))
+    configs["pose"] = replace(
+        configs["pose"], alphapose=alphapose_settings(settings), rtm=rtm_settings(settings)
+    )
     return resolve(
         configs, precision=settings.run.precision, weights_dir=settings.run.weights_dir or None
     )
@@ -228,16 +230,17 @@ def _check_imported(layout: Layout, stages: Mapping[str, ResolvedStage]) -> None
             )
 
 
-def pose_sections(settings: Settings) -> dict[str, AlphaposeConfig | RtmConfig]:
-    """Return what the sections [alphapose] and [rtm] say, as the pose stage takes it."""
-    rtm = {"weights_dir": settings.run.weights_dir, **settings.poses["rtm"]}
+def alphapose_settings(settings: Settings) -> AlphaposeConfig:
+    """Return what the section [alphapose] says, checked."""
     try:
-        return {
-            "alphapose": AlphaposeConfig(**settings.poses["alphapose"]),
-            "rtm": RtmConfig(**rtm),
-        }
+        return AlphaposeConfig(**settings.poses["alphapose"])
     except ValueError as error:
-        raise SettingsError(f"luigi.cfg: {error}") from error
+        raise SettingsError(f"luigi.cfg: [alphapose] {error}") from error
+
+
+def rtm_settings(settings: Settings) -> RtmConfig:
+    """Return what the section [rtm] says, with the run's weights directory."""
+    return RtmConfig(**{"weights_dir": settings.run.weights_dir, **settings.poses["rtm"]})
 
 
 def _choose_recipe(dataset: Dataset, recipe: str) -> tuple[str, str]:

@@ -51,11 +51,11 @@ class AlphaposeConfig:
     def __post_init__(self) -> None:
         if self.detector != "yolo" and not _YOLOX.fullmatch(self.detector):
             raise ValueError(
-                f"alphapose detector {self.detector!r}: expected yolo or yolox-<size>; the others "
+                f"detector {self.detector!r}: expected yolo or yolox-<size>; the others "
                 "track persons or name their weights nowhere"
             )
         if min(self.detector_batch, self.pose_batch) < 1:
-            raise ValueError("alphapose detector_batch, pose_batch: expected at least 1")
+            raise ValueError("detector_batch, pose_batch: expected at least 1")
 
     def folder(self) -> Path:
         """Return the checkout's folder.
