@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from alphapose_standin import CHECKPOINT, CONFIG, make_checkout
 
 from pipeline.datasets.base import Dataset
 from pipeline.pose.config import AlphaposeConfig, RtmConfig
+from tasks.cli import _parser
 from tasks.context import alphapose_settings, resolve_stages, rtm_settings
 from tasks.settings import SettingsError, load_settings
 
@@ -118,3 +121,16 @@ def test_a_detector_that_tracks_is_refused(desk: Any) -> None:
     desk.parser.read_string("[alphapose]\ndetector = tracker\n")
     with pytest.raises(SettingsError, match=r"\[alphapose\] detector 'tracker': expected yolo"):
         alphapose_settings(load_settings())
+
+
+def test_the_page_states_settings_and_commands_that_exist(desk: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alphapose.md").read_text()
+    [settings] = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    desk.parser.read_string(settings)
+    loaded = load_settings()
+    assert alphapose_settings(loaded).root == "/data/AlphaPose"
+    assert len(loaded.poses["alphapose"]) == len(fields(AlphaposeConfig))
+    commands = re.findall(r"^soundstage (.+)$", page, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        _parser().parse_args(command.split())
