@@ -46,6 +46,7 @@ class Helper:
         self.program = Path(argv[0]).name
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._answers: queue.Queue[str | None] = queue.Queue()
+        self._code: int | None = None
         self._process = start_process(argv, feeds=True, cwd=cwd)
         self._threads = [
             threading.Thread(target=target, args=(self._process,), daemon=True)
@@ -90,6 +91,7 @@ class Helper:
                 self.stop()
                 raise ProcessTimeout(self.program, timeout_s, self.stderr_tail) from None
             if line is None:
+                self._answers.put(None)  # for whoever asks again
                 code = self.stop()
                 raise ProcessFailed(self.program, code, self.stderr_tail)
             with contextlib.suppress(json.JSONDecodeError):
@@ -99,6 +101,8 @@ class Helper:
 
     def stop(self) -> int:
         """Kill the group, wait for the helper, return its exit code."""
+        if self._code is not None:
+            return self._code
         code = self._ended()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -109,7 +113,8 @@ class Helper:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-        return self._process.returncode if code is None else code
+        self._code = self._process.returncode if code is None else code
+        return self._code
 
     def _ended(self) -> int | None:
         """Exit code of a helper that closed its stdout; it gets a moment to end by itself."""
