@@ -161,7 +161,7 @@ def test_what_goes_wrong_costs_one_clip(lab: RunLab, trap: str, reason: str, wor
     """The clip gets a typed reason that a later run tries again; the next clip is done."""
     lab.trap(trap)
     started = time.monotonic()
-    outcome, stage = lab.run(video_timeout_s=1.5 if reason == "timeout" else 60.0)
+    outcome, stage = lab.run(video_timeout_s=0.7 if reason == "timeout" else 60.0)
     assert time.monotonic() - started < 30
     assert outcome.reason == reason, outcome
     assert outcome.transient

@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,17 @@ def pictures_of(
         pixel_format="rgb24",
         timeout_s=60,
     )
-    pictures = [picture.copy() for block in blocks for picture in block.pictures]
-    return pictures[round(8 * seconds[0]) : round(8 * seconds[1])]
+    pictures = (picture.copy() for block in blocks for picture in block.pictures)
+    return list(islice(pictures, round(8 * seconds[0]), round(8 * seconds[1])))
 
 
 @pytest.fixture(scope="module")
 def two_players(clips: Any, shared_dir: Path) -> Path:
-    """A guitarist and a drummer side by side, 320 pixels each, 2.5 s."""
+    """A guitarist and a drummer side by side, 320 pixels each, 1.5 s."""
     folder = shared_dir / "media" / "clips"
     return clips.ffmpeg(
         "two_players.mp4",
-        *("-i", str(folder / GUITAR), "-i", str(folder / DRUMS), "-t", "2.5", "-an"),
+        *("-i", str(folder / GUITAR), "-i", str(folder / DRUMS), "-t", "1.5", "-an"),
         "-filter_complex",
         "[0:v]fps=8,crop=320:360:100:0[l];[1:v]fps=8,crop=320:360:160:0[r];[l][r]hstack",
         *("-c:v", "libx264", "-crf", "16", "-pix_fmt", "yuv420p"),
@@ -140,7 +141,7 @@ def test_two_players_are_found_apart_and_the_same_again(two_players: Path, read_
 def test_each_of_two_players_keeps_a_slot(laboratory: Any, two_players: Path) -> None:
     """A real guitarist left of a real drummer; what is in a slot stays in its half."""
     poses = Poses(laboratory, two_players)
-    assert poses.present.all(axis=1).sum() >= 18, "both are seen in nearly all of 20 rows"
+    assert poses.present.all(axis=1).sum() >= 10, "both are seen in nearly all of 12 rows"
     centre_x = (poses.box[..., 0] + poses.box[..., 2]) / 2
     halves = [set((centre_x[poses.present[:, k], k] > 320).tolist()) for k in (0, 1)]
     assert sorted(map(list, halves)) == [[False], [True]]
@@ -182,7 +183,7 @@ def test_a_pan_from_one_player_to_another(laboratory: Any, shared_dir: Path) -> 
 
 def test_guesses_in_a_close_up_are_left_out(laboratory: Any, shared_dir: Path) -> None:
     """Forearms and a chin: what the model makes of it is a guess, and its own arms say so."""
-    pictures = pictures_of(laboratory, shared_dir, CONGAS, seconds=(5.0, 7.5))
+    pictures = pictures_of(laboratory, shared_dir, CONGAS, seconds=(5.0, 6.5))
     pose = mediapipe_models.load_models().pose
     seen = [len(mediapipe_models.landmarks(pose, p).pose_landmarks) for p in pictures]
     kept = [find_bodies(picture) for picture in pictures]
