@@ -14,11 +14,13 @@ from scipy.io import wavfile
 from model.jobs import EvaluateJob, TrainJob
 from model.settings import ConfigError
 from model.train.sampler import BatchPlan, in_order
-from model.tribert.config import Config, presets
+from model.tribert.clips import spectrogram_config, stages_read
+from model.tribert.config import SPECTROGRAM_STAGES, Config, presets
 from model.tribert.errors import SeparationError
 from model.tribert.evaluate import evaluate
 from model.tribert.evaluation_config import EvaluationConfig, evaluation_presets
 from model.tribert.recipe import build
+from model.tribert.separation import MixReader
 from storage.fingerprint import StageRecord
 from storage.models import ModelRecord, publish_model, write_snapshot
 from storage.records import DatasetItem
@@ -128,6 +130,33 @@ def test_recipe_trains_on_training_clips_and_validates_on_validation_clips(
     }
     assert parts.classes == ("flute", "tuba")
     assert (len(parts.train), parts.monitor, parts.mode) == (8, "val/mask_loss", "min")
+
+
+def test_spectra_computed_from_the_sound_need_no_stft_stage(tone_store, stages, snapshot) -> None:
+    config = replace(CONFIG, data=replace(CONFIG.data, spectrogram="computed"))
+    job = train_job(tone_store, stages, snapshot, config)
+    named = {name: stages[name] for name in SPECTROGRAM_STAGES["computed"]}
+    store = FeatureStore(tone_store.layout.root)
+    computed = build(replace(job, stages=named), store, tone_store.items)
+    stored = parts_of(tone_store, stages, snapshot)
+    assert computed.ids_used == stored.ids_used
+    one, two = computed.train[0, 1], stored.train[0, 1]
+    torch.testing.assert_close(one.mix_B1QF, two.mix_B1QF, atol=1e-4, rtol=0)
+    mixes = []
+    for parts, names in ((computed, named), (stored, stages)):
+        data = parts.module.config.data
+        addresses = stages_read(store, names, data.spectrogram)
+        reader = MixReader(
+            store=store,
+            stages=addresses,
+            classes=parts.classes,
+            data=data,
+            sizes=spectrogram_config(store, addresses, data),
+            span_frames=64,
+        )
+        mixes.append(reader.read(parts.val.clips[:2]))
+    assert torch.equal(mixes[0].mixture_LT, mixes[1].mixture_LT), "evaluation reads the sound"
+    assert mixes[0].centres == mixes[1].centres
 
 
 def test_a_step_learns_from_a_batch_of_the_plan(tone_store, stages, snapshot) -> None:

@@ -19,10 +19,10 @@ from pipeline.estimate.media import (
     estimate_media,
 )
 from pipeline.estimate.sizes import pose_embed_size, stage_sizes
-from pipeline.estimate.speeds import COSTS, core_seconds, gpu_seconds, stated_cost
+from pipeline.estimate.speeds import COSTS, UNKNOWN, core_seconds, gpu_seconds, stated_cost
 from pipeline.pose.backends import BACKENDS
 from pipeline.stage_configs import Resnet152Config
-from pipeline.stages import STAGES, default_configs, resolve
+from pipeline.stages import STAGES, TABLE, default_configs, resolve
 from pipeline.work import stage_schema
 from storage import (
     MAX_ATTEMPTS,
@@ -94,7 +94,8 @@ def test_pose_embeddings_have_the_arrays_of_their_stage() -> None:
 
 
 def test_every_stage_and_backend_has_a_cost() -> None:
-    assert set(COSTS) == set(STAGES)
+    assert set(COSTS) == set(TABLE)
+    assert stated_cost("a stage of a package") == UNKNOWN
     sizes = stage_sizes(resolve(default_configs()), 10.0)
     for name, size in sizes.items():
         cost = stated_cost(name)
