@@ -18,7 +18,6 @@ from pathlib import Path
 
 from model.jobs import EvaluateJob
 from model.train.errors import RecipeError, TrainingError
-from model.train.main import speak
 from model.train.parent import die_with_parent
 from storage.errors import StoreError
 from storage.layout import open_store
@@ -56,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("job", type=Path, help="an EvaluateJob as JSON")
     options = parser.parse_args(arguments)
     die_with_parent(os.getppid())
+    # here, because processes that score import this module again and need none of the trainer
+    speak = importlib.import_module("model.train.main").speak
     speak()
     try:
         evaluate(EvaluateJob.from_json(options.job))

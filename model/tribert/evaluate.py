@@ -1,23 +1,19 @@
 """Evaluation of separation: fixed test mixes, scored beside the bounds that make sense of a score.
 
-In: an `EvaluateJob` with a published TriBERT. Out: `results.json` and the examples' files in the
-job's `out_dir`. Rows: the model; the mixture itself (lower bound); the target mask (upper bound);
-the model with each video's pictures and poses given to the other one, which tells what the
-conditioning is worth.
+In: an `EvaluateJob` with a published TriBERT. Out: `results.json`, `pairs.csv` and the examples'
+files in the job's `out_dir`. Rows: the model; the mixture itself (lower bound); the target mask
+(upper bound); the model with each video's pictures and poses given to the other one, which tells
+what the conditioning is worth.
 
-Every pair counts, also where a prediction is empty (it counts as the mixture); pairs are averaged
-one by one, not by batch (tribert.md section 7).
+Every pair counts, also where a prediction is empty (it counts as the mixture; the published way,
+which skips it, stands beside); pairs are averaged one by one, not by batch (tribert.md section 7).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,9 @@ import numpy as np
 import torch
 
 from model.jobs import EvaluateJob
+from model.separation.output import differences, pair_json, summary, write_pairs
+from model.separation.published import PUBLISHED_ROWS
+from model.separation.scoring import Estimate, judges
 from model.train.fit import Device
 from model.train.publish import read_weights
 from model.tribert.clips import (
@@ -39,7 +38,7 @@ from model.tribert.config import Config
 from model.tribert.errors import SeparationError
 from model.tribert.evaluation_config import EvaluationConfig
 from model.tribert.examples import save_example, thumbnails
-from model.tribert.metrics import Scores, mean, score, silent
+from model.tribert.metrics import silent
 from model.tribert.network import TriBERT
 from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
@@ -57,18 +56,7 @@ PREDICTED, MIXTURE, ORACLE, SWAPPED = (
     "oracle mask",
     "swapped pictures and poses",
 )
-
-MOST_WAITING = 32
-"""Mixes that wait for the metric at most: each holds its waveforms."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """Scores of one mix, by row; `silent` tells which predictions of the model were empty."""
-
-    pair: tuple[str, ...]
-    rows: Mapping[str, Scores]
-    silent: tuple[bool, ...]
+ROWS = (PREDICTED, MIXTURE, ORACLE, SWAPPED)
 
 
 def evaluate(job: EvaluateJob) -> dict[str, Any]:
@@ -166,7 +154,7 @@ def choose_pairs(found: ClipSet, settings: EvaluationConfig) -> list[tuple[int, 
 
 
 class _Run:
-    """Separates and judges mixes: the network one by one, the slow metric in threads beside it."""
+    """Separates and judges mixes: the network one by one, the metric in processes beside it."""
 
     def __init__(
         self,
@@ -187,32 +175,32 @@ class _Run:
         self.out_dir.mkdir(parents=True, exist_ok=True)
         examples: list[dict[str, Any]] = []
         skipped: dict[str, str] = {}
-        judged: list[Future[Judged]] = []
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with judges() as pool:
             for number, clips in enumerate(pairs):
                 mix = self.reader.read(clips)
                 if any(silent(mix.references_NS)):
                     skipped[" + ".join(_ids(mix))] = "a source is silent in its middle"
                     continue
                 masks_NQT, estimates = self.estimates(mix)
-                judged.append(threads.submit(judge, mix, estimates))
-                if len(judged) > MOST_WAITING:
-                    judged[-MOST_WAITING].result()
+                pool.submit(tuple(_ids(mix)), mix.references_NS, mix.mixture_S, estimates)
                 if len(examples) < self.settings.examples:
                     examples.append(self._example(len(examples), mix, masks_NQT, estimates))
                 logger.info("separated %d of %d", number + 1, len(pairs))
-            scored = [future.result() for future in judged]
-        if not scored:
+            judged = pool.results()
+        if not judged:
             raise SeparationError(f"no test mix could be scored: {skipped}")
+        write_pairs(self.out_dir, judged)
         return {
-            "pairs": [_pair_json(each) for each in scored],
-            "summary": summary(scored),
+            "pairs": [pair_json(each, PREDICTED) for each in judged],
+            "summary": summary(judged, seed=self.settings.seed),
+            "differences": differences(judged, PREDICTED, seed=self.settings.seed),
+            "published": [row.as_json() for row in PUBLISHED_ROWS],
             "skipped": skipped,
             "examples": examples,
         }
 
-    def estimates(self, mix: Mix) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-        """Return the predicted masks (N, Q, T), and waveforms (N, S) by row."""
+    def estimates(self, mix: Mix) -> tuple[torch.Tensor, dict[str, Estimate]]:
+        """Return the predicted masks (N, Q, T), and what each row gives back."""
         masks_NQT = joined_windows(predict_masks(self.network, mix.batch, self.device))
         swapped = predict_masks(self.network, mix.batch.swapped(), self.device)
         by_row = {
@@ -220,15 +208,15 @@ class _Run:
             ORACLE: joined_windows(mix.batch.masks_BNQF),
             SWAPPED: joined_windows(swapped),
         }
+        apply, sizes = self.settings.mask_application, self.reader.sizes
         waves = {
-            row: separate(mix.mixture_LT, masks, self.settings.mask_application, self.reader.sizes)
-            for row, masks in by_row.items()
+            row: separate(mix.mixture_LT, masks, apply, sizes) for row, masks in by_row.items()
         }
         waves[MIXTURE] = np.broadcast_to(mix.mixture_S, mix.references_NS.shape)
-        return masks_NQT, waves
+        return masks_NQT, {row: Estimate(waves_NS=waves[row]) for row in ROWS}
 
     def _example(
-        self, number: int, mix: Mix, masks_NQT: torch.Tensor, estimates: Mapping[str, np.ndarray]
+        self, number: int, mix: Mix, masks_NQT: torch.Tensor, estimates: Mapping[str, Estimate]
     ) -> dict[str, Any]:
         reader = self.reader
         return save_example(
@@ -236,48 +224,11 @@ class _Run:
             number,
             mix=mix,
             masks_NQT=masks_NQT,
-            estimates_NS=estimates[PREDICTED],
+            estimates_NS=estimates[PREDICTED].waves_NS,
             rate_hz=reader.sizes.rate_hz,
             pictures=thumbnails(reader.store, reader.stages, mix, reader.data),
         )
 
 
-def judge(mix: Mix, estimates: Mapping[str, np.ndarray]) -> Judged:
-    """Return the scores of every row of one mix."""
-    scored = {
-        row: score(mix.references_NS, estimates[row], mix.mixture_S)
-        for row in (PREDICTED, MIXTURE, ORACLE, SWAPPED)
-    }
-    return Judged(
-        pair=tuple(_ids(mix)),
-        rows={row: scores for row, (scores, _) in scored.items()},
-        silent=scored[PREDICTED][1],
-    )
-
-
-def summary(judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
-    """Return for each row the mean over pairs, and how many pairs and empty predictions it has."""
-    rows = list(judged[0].rows)
-    empty = Counter({PREDICTED: sum(sum(each.silent) for each in judged)})
-    return {
-        row: {
-            **mean([each.rows[row] for each in judged]),
-            "pairs": len(judged),
-            "silent": empty[row],
-        }
-        for row in rows
-    }
-
-
 def _ids(mix: Mix) -> list[str]:
     return [clip.item_id for clip in mix.clips]
-
-
-def _pair_json(each: Judged) -> dict[str, Any]:
-    first, second = each.pair
-    return {
-        "a": first,
-        "b": second,
-        "rows": {row: scores.as_json() for row, scores in each.rows.items()},
-        "silent": list(each.silent),
-    }

@@ -22,7 +22,7 @@ class EvaluationConfig(Settings):
     """'disjoint': no instrument in common; 'official': the published draw, which may pair a clip
     with its own instrument, even with itself"""
     seed: int = 0
-    """of the disjoint pairs; the published draw has its own"""
+    """of the disjoint pairs (the published draw has its own), and of the bootstrap"""
     span_frames: int = 256
     """STFT frames around the middle of each clip; cut into as many windows of the network's own
     length as fit, predicted one by one, scored as one piece of sound"""
@@ -38,7 +38,7 @@ class EvaluationConfig(Settings):
         self.require_at_least(0, "pairs", "examples")
 
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raised when the figures change for the same model, pairs and settings."""
 
 PUBLISHED = EvaluationConfig(pair_rule="official", mask_application="threshold")

@@ -1,4 +1,4 @@
-"""How good a separation is: SDR, SIR and SAR of BSS-eval version 3, by mir_eval.
+"""How good a separation is: SDR, SIR and SAR of BSS-eval version 3.
 
 In: reference and estimated waveforms. Out: decibels per source, silent predictions counted.
 
@@ -8,11 +8,11 @@ whose prediction is empty is counted, not skipped as the published scripts do.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from mir_eval.separation import bss_eval_sources
+
+from model.separation.bss import Projector
 
 SILENT_SUM = 1e-5
 """A waveform whose absolute values add up to no more than this is silent (published rule)."""
@@ -47,34 +47,14 @@ def bss_eval(references_NS: np.ndarray, estimates_NS: np.ndarray) -> Scores:
     Raises
     ------
     ValueError
-        The shapes differ, or a waveform is all zero (mir_eval's message says which).
+        The shapes differ, or a waveform is all zero.
     """
-    with warnings.catch_warnings():
-        # mir_eval 0.8 announces the module's removal; the dependency is pinned below 0.9
-        warnings.filterwarnings(
-            "ignore", message=r"mir_eval\.separation\.bss_eval_sources", category=FutureWarning
-        )
-        sdr, sir, sar, _ = bss_eval_sources(
-            np.asarray(references_NS, dtype=np.float64),
-            np.asarray(estimates_NS, dtype=np.float64),
-            compute_permutation=False,
-        )
-    return Scores(
-        sdr=tuple(map(float, sdr)), sir=tuple(map(float, sir)), sar=tuple(map(float, sar))
+    figures = Projector(references_NS).figures(np.asarray(estimates_NS)[None])
+    sdr, sir, sar = (
+        tuple(map(float, np.diagonal(values[0])))
+        for values in (figures.sdr_RNN, figures.sir_RNN, figures.sar_RNN)
     )
-
-
-def score(
-    references_NS: np.ndarray, estimates_NS: np.ndarray, mixture_S: np.ndarray
-) -> tuple[Scores, tuple[bool, ...]]:
-    """Return the scores, and which estimates were silent.
-
-    A silent estimate counts as the mixture itself: a model that gives nothing back has separated
-    nothing. References must not be silent.
-    """
-    empty = silent(estimates_NS)
-    counted_NS = np.where(np.array(empty)[:, None], mixture_S[None, :], estimates_NS)
-    return bss_eval(references_NS, counted_NS), empty
+    return Scores(sdr=sdr, sir=sir, sar=sar)
 
 
 def mean(values: list[Scores]) -> dict[str, float]:

@@ -281,6 +281,18 @@ def test_summary_is_the_mean_over_pairs(evaluated) -> None:
         assert values["sdr"] == pytest.approx(np.mean(each))
 
 
+def test_results_tell_intervals_both_counts_and_printed_numbers(evaluated) -> None:
+    results, job = evaluated
+    for row in results["summary"].values():
+        low, high = row["interval_95"]["sdr"]
+        assert low <= row["sdr"] <= high
+        assert (row["official"]["pairs"], row["permutation"]) == (2, "named")
+    assert results["differences"]["oracle mask"]["sdr"] < -10
+    assert results["published"][0]["measured"] is False
+    lines = (job.out_dir / "pairs.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * len(ROWS)
+
+
 def test_example_files_hold_what_the_results_say(evaluated) -> None:
     results, job = evaluated
     (example,) = results["examples"]

@@ -1,0 +1,1 @@
+"""Separation beyond TriBERT: figures, oracle masks and baselines in one harness."""
