@@ -212,6 +212,7 @@ def _plan(parts: TrainParts, *, seed: int, start: int, processes: int) -> BatchP
         drop_last=parts.drop_last,
         rank=process_rank(),
         world_size=processes,
+        accumulate=parts.accumulate,
     )
 
 
@@ -249,6 +250,10 @@ def _validation(parts: TrainParts, workers: int, device: Device) -> DataLoader[A
     return _loader(parts, parts.val, in_order(len(parts.val), parts.batch_size), workers, device)
 
 
+def _val_every_batches(parts: TrainParts) -> int | None:
+    return parts.val_every_steps * parts.accumulate if parts.val is not None else None
+
+
 def _trainer(
     parts: TrainParts, run_dir: Path, device: Device, callbacks: list[Callback]
 ) -> Trainer:
@@ -261,7 +266,8 @@ def _trainer(
         plugins=[LightningEnvironment()],
         precision=parts.precision,  # type: ignore[arg-type]
         max_epochs=1,
-        val_check_interval=parts.val_every_steps if parts.val is not None else None,
+        accumulate_grad_batches=parts.accumulate,
+        val_check_interval=_val_every_batches(parts),
         check_val_every_n_epoch=None if parts.val is not None else 1,
         limit_val_batches=None if parts.val is not None else 0,
         num_sanity_val_steps=0,

@@ -68,6 +68,8 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write a training row when one is due."""
+        if not step_is_done(trainer, batch_idx):
+            return
         step = trainer.global_step
         if trainer.is_global_zero and (step % self.every_steps == 0 or step == self.max_steps):
             self._append(step, {"lr": self._lr, **logged(trainer, "train/")})
@@ -91,6 +93,11 @@ class History(Callback):
         }
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def step_is_done(trainer: Trainer, batch_idx: int) -> bool:
+    """Return whether the weights moved after this batch, the last part of an accumulated step."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 def logged(trainer: Trainer, prefix: str) -> dict[str, float]:

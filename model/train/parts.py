@@ -36,9 +36,9 @@ class TrainParts:
 
     To the trainer the whole training is one stream of `max_steps` batches: `trainer.current_epoch`
     stays 0, so a module schedules by steps (`interval="step"`; one epoch is
-    ceil(len(train) / batch_size) steps). One optimiser, automatic optimisation, no accumulation.
-    `batch_size` counts the batch over all processes. Checkpoints are read with `weights_only`, so
-    a module calls `save_hyperparameters` with plain values only, or not at all.
+    ceil(len(train) / batch_size) steps). One optimiser, automatic optimisation. `batch_size` counts
+    the batch over all processes and all parts of an accumulated step. Checkpoints are read with
+    `weights_only`, so a module calls `save_hyperparameters` with plain values only, or not at all.
     """
 
     module: LightningModule
@@ -56,6 +56,10 @@ class TrainParts:
     collate: Callable[[list[Any]], Any] | None = None
     drop_last: bool = False
     precision: str = "32-true"
+    """As Lightning names it: '32-true', or 'bf16-mixed' for bfloat16 autocast (CPU and CUDA)."""
+    accumulate: int = 1
+    """A step's batch is read in so many parts, whose gradients are averaged: less memory. Batch
+    norms see a part at a time; figures logged in training are those of the last part."""
     clip_norm: float | None = None
     classes: Sequence[str] = ()
     ids_used: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -69,6 +73,11 @@ class TrainParts:
         if self.batch_size < 1 or self.max_steps < 1:
             raise InvalidParts(
                 f"batch_size={self.batch_size}, max_steps={self.max_steps}: must be at least 1"
+            )
+        if self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise InvalidParts(
+                f"accumulate={self.accumulate}: expected a divisor of "
+                f"batch_size={self.batch_size}, at least 1"
             )
         if len(self.train) < 1:
             raise InvalidParts(

@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from model.train.errors import RunMismatch, TrainingDiverged
+from model.train.history import step_is_done
 from model.train.parts import TrainParts
 from storage.atomic import replace_file
 
@@ -70,7 +71,8 @@ class Checkpoints(Callback):
 
     A checkpoint is written at every validation and in between every `every_steps` steps or
     `every_s` seconds. At a validation step it is written after the validation, never between the
-    step and its validation; and when SIGTERM ends the run after a step.
+    step and its validation; and when SIGTERM ends the run after a step. It never lies between the
+    parts of an accumulated step.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class Checkpoints(Callback):
             "items": len(parts.train),
             "batch_size": parts.batch_size,
             "max_steps": parts.max_steps,
+            **({"accumulate": parts.accumulate} if parts.accumulate > 1 else {}),
         }
+        self._between_steps = True
         self._saved_at = time.monotonic()
         self._generators: list[dict[str, Any]] | None = None
 
@@ -130,6 +134,7 @@ class Checkpoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Restore the generators: the start of the loaders must not draw from them."""
+        self._between_steps = False
         if self._generators is not None:
             if trainer.global_rank < len(self._generators):
                 restore_generators(self._generators[trainer.global_rank])
@@ -139,6 +144,9 @@ class Checkpoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time and no validation follows this step."""
+        self._between_steps = step_is_done(trainer, batch_idx)
+        if not self._between_steps:
+            return
         step = trainer.global_step
         if self.val_every_steps and step % self.val_every_steps == 0:
             return
@@ -163,8 +171,8 @@ class Checkpoints(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Keep the step when the run was asked to end after it (not in mid-validation)."""
-        if isinstance(exception, SIGTERMException) and trainer.training:
+        """Keep the step when the run was asked to end after it (not within it or a validation)."""
+        if isinstance(exception, SIGTERMException) and trainer.training and self._between_steps:
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:

@@ -19,8 +19,9 @@ class BatchPlan(Sampler[list[Key]]):
 
     Position p lies in epoch p // steps_per_epoch, whose order is a permutation drawn from
     (seed, epoch). `len()` is always the whole stream, also when `start` > 0: the trainer counts
-    with it. With `world_size` processes each gets an equal share of the batch; a batch that does
-    not divide is filled up with its own first keys.
+    with it. With `world_size` processes each gets an equal share of the batch, and reads it in
+    `accumulate` equal parts, one after the other; a batch that does not divide is filled up with
+    its own first keys. `len()` counts the parts.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class BatchPlan(Sampler[list[Key]]):
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.items = items
         self.batch_size = batch_size
@@ -42,24 +44,26 @@ class BatchPlan(Sampler[list[Key]]):
         self.start = start
         self.rank = rank
         self.world_size = world_size
+        self.accumulate = accumulate
         self.steps_per_epoch = steps_per_epoch(items, batch_size, drop_last=drop_last)
         self._order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return self.batches
+        return self.batches * self.accumulate
 
     def __iter__(self) -> Iterator[list[Key]]:
         for position in range(self.start, self.batches):
-            yield self.keys(position)
+            for part in range(self.accumulate):
+                yield self.keys(position, part)
 
-    def keys(self, position: int) -> list[Key]:
-        """Return this process's keys of the batch at `position` (0 is the first of the run)."""
+    def keys(self, position: int, part: int = 0) -> list[Key]:
+        """Return this process's keys of one part of the batch at `position` (0 is the first)."""
         epoch, batch = divmod(position, self.steps_per_epoch)
         order = self._epoch_order(epoch)
         whole = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-        share = -(-len(whole) // self.world_size)
-        filled = np.resize(whole, share * self.world_size)
-        return [(epoch, int(index)) for index in filled[self.rank :: self.world_size]]
+        shares = self.world_size * self.accumulate
+        filled = np.resize(whole, -(-len(whole) // shares) * shares)
+        return [(epoch, int(i)) for i in filled[part * self.world_size + self.rank :: shares]]
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:

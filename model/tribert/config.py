@@ -187,6 +187,12 @@ class OptimConfig:
     """share of the steps"""
     decay: Literal["linear", "cosine"] = "linear"
     clip_norm: float = 1.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """bf16-mixed: products and convolutions in bfloat16 (autocast), weights and losses float32"""
+    accumulate: int = 1
+    """parts that a step's batch is computed in, one after the other; a divisor of batch_size"""
+    checkpoint_activations: bool = False
+    """keep the inputs of large blocks only and compute the rest again: less memory, more time"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +233,12 @@ def _check(config: Config) -> None:
     for name in ("spec_rows", "spec_frames"):
         if getattr(config.data, name) % step:
             raise ConfigError(f"data.{name}: not a multiple of {step}, the U-Net's stride")
+    optim = config.optim
+    if optim.accumulate < 1 or optim.batch_size % optim.accumulate:
+        raise ConfigError(
+            f"optim.accumulate={optim.accumulate}: expected a divisor of "
+            f"optim.batch_size={optim.batch_size}, at least 1"
+        )
 
 
 def _tiny() -> Config:

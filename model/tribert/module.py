@@ -18,6 +18,7 @@ from model.tribert.batch import Batch
 from model.tribert.config import Config, OptimConfig
 from model.tribert.losses import LossTerms, loss_terms, mask_loss, top_class_hit
 from model.tribert.network import Outputs, TriBERT
+from model.tribert.network_memory import checkpoint_activations
 
 
 class TriBERTModule(lightning.LightningModule):
@@ -28,6 +29,8 @@ class TriBERTModule(lightning.LightningModule):
         self.config = config
         self.classes = classes
         self.network = TriBERT(config, len(classes))
+        if config.optim.checkpoint_activations:
+            checkpoint_activations(self.network)
 
     def forward(self, batch: Batch) -> Outputs:
         """Return the network's outputs."""

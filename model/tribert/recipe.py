@@ -74,6 +74,8 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
         val_every_steps=config.optim.val_every_steps,
         monitor="val/mask_loss" if val else None,
         mode="min",
+        precision=config.optim.precision,
+        accumulate=config.optim.accumulate,
         clip_norm=config.optim.clip_norm,
         export=module.network.state_dict,
         classes=classes,
