@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from model.jobs import EvaluateJob
+from model.separation.oracle import oracle_row, oracle_waves
 from model.separation.output import differences, pair_json, summary, write_pairs
 from model.separation.published import PUBLISHED_ROWS
 from model.separation.scoring import Estimate, judges
@@ -213,7 +214,11 @@ class _Run:
             row: separate(mix.mixture_LT, masks, apply, sizes) for row, masks in by_row.items()
         }
         waves[MIXTURE] = np.broadcast_to(mix.mixture_S, mix.references_NS.shape)
-        return masks_NQT, {row: Estimate(waves_NS=waves[row]) for row in ROWS}
+        rows = {row: waves[row] for row in ROWS} | {
+            oracle_row(target): oracle_waves(mix.sources_NLT, mix.mixture_LT, target, sizes)
+            for target in self.settings.oracles
+        }
+        return masks_NQT, {row: Estimate(waves_NS=each) for row, each in rows.items()}
 
     def _example(
         self, number: int, mix: Mix, masks_NQT: torch.Tensor, estimates: Mapping[str, Estimate]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.settings import Settings
+from model.settings import ConfigError, Settings
+
+ORACLES = ("dominant", "half", "ratio")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,9 @@ class EvaluationConfig(Settings):
     length as fit, predicted one by one, scored as one piece of sound"""
     mask_application: str = "soft"
     """'soft': the predicted probability; 'threshold': 1 above 0.5, as in the papers"""
+    oracles: tuple[str, ...] = ()
+    """target masks ('dominant', 'half', 'ratio') whose true values become rows, beside that of the
+    model's own target"""
     examples: int = 3
     """mixes whose sound and pictures are kept"""
 
@@ -36,13 +41,15 @@ class EvaluationConfig(Settings):
         self.require_one_of("mask_application", ("threshold", "soft"))
         self.require_at_least(1, "span_frames")
         self.require_at_least(0, "pairs", "examples")
+        if unknown := sorted(set(self.oracles) - set(ORACLES)):
+            raise ConfigError(f"evaluation.oracles: no {unknown}; expected some of {list(ORACLES)}")
 
 
 EVALUATION_VERSION = 2
 """Raised when the figures change for the same model, pairs and settings."""
 
-PUBLISHED = EvaluationConfig(pair_rule="official", mask_application="threshold")
-"""The papers' protocol: one mix for each test clip, in the list's order."""
+PUBLISHED = EvaluationConfig(pair_rule="official", mask_application="threshold", oracles=ORACLES)
+"""The papers' protocol: one mix for each test clip, in the list's order; all oracles beside."""
 
 evaluation_presets: dict[str, EvaluationConfig] = {
     "tiny": EvaluationConfig(pairs=24),

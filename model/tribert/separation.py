@@ -44,6 +44,8 @@ class Mix:
     mixture_S: np.ndarray
     mixture_LT: torch.Tensor
     """Complex spectrum of the mixture."""
+    sources_NLT: torch.Tensor
+    """Complex spectra of the sources; they add up to the mixture's."""
     batch: Batch
     """One mix a window: W of them."""
 
@@ -102,6 +104,7 @@ class MixReader:
             references_NS=sources_NS[:, :kept].numpy(),
             mixture_S=mixture_S[:kept].numpy(),
             mixture_LT=mixture_LT,
+            sources_NLT=sources_NLT,
             batch=self._batch(clips, centres, sources_NLT, mixture_LT),
         )
 

@@ -293,6 +293,18 @@ def test_results_tell_intervals_both_counts_and_printed_numbers(evaluated) -> No
     assert len(lines) == 1 + 2 * len(ROWS)
 
 
+def test_oracle_rows_are_a_setting(evaluated, tmp_path) -> None:
+    results, job = evaluated
+    settings = {**job.configuration, "oracles": ["dominant", "half", "ratio"], "examples": 0}
+    rows = evaluate(replace(job, configuration=settings, out_dir=tmp_path))["summary"]
+    oracles = [f"oracle mask ({target})" for target in ("dominant", "half", "ratio")]
+    assert tuple(rows) == (*ROWS, *oracles)
+    assert {row: rows[row] for row in ROWS} == results["summary"]
+    assert all(rows[row]["sdr"] > rows["mixture"]["sdr"] + 10 for row in oracles)
+    with pytest.raises(ConfigError, match=r"no \['loudest'\]; expected some of"):
+        EvaluationConfig(oracles=("loudest",))
+
+
 def test_example_files_hold_what_the_results_say(evaluated) -> None:
     results, job = evaluated
     (example,) = results["examples"]
