@@ -23,7 +23,11 @@ from storage.errors import StoreError
 from storage.layout import open_store
 from storage.models import evaluation_complete, publish_evaluation
 
-EVALUATORS = {"separation": "model.tribert.evaluate", "parsing": "model.avvp.evaluate"}
+EVALUATORS = {
+    "separation": "model.tribert.evaluate",
+    "parsing": "model.avvp.evaluate",
+    "retrieval": "model.retrieval.evaluate",
+}
 """What is evaluated -> the module whose `evaluate(job)` writes results.json into `job.out_dir`."""
 
 log = logging.getLogger("model.evaluate_main")
