@@ -15,22 +15,26 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+from torchvision.models.resnet import Bottleneck
 
 from model.tribert.network import TriBERT
 from model.tribert.unet import DoubleUNet
+from model.tribert.vision import ResidualBlock
 
 
 def checkpoint_activations(network: TriBERT) -> None:
     """Have the large blocks of `network` keep their inputs only, while gradients are recorded.
 
-    These are the stages of the backbone, the transformer's layers and the levels of the U-Net.
+    These are the backbone's residual blocks, the transformer's layers and the U-Net's levels.
     Outside training, and without gradients, nothing changes.
     """
     unet = network.unet
-    blocks = [*network.vision.trunk.children(), *network.encoder.layers, *unet.up, *unet.gates]
-    blocks += [*unet.down, *(unet.merge if isinstance(unet, DoubleUNet) else ())]
+    residual = (Bottleneck, ResidualBlock)
+    blocks = [block for block in network.vision.trunk.modules() if isinstance(block, residual)]
+    blocks += [*network.encoder.layers, *unet.down, *unet.up, *unet.gates]
+    blocks += unet.merge if isinstance(unet, DoubleUNet) else ()
     for block in blocks:
-        block.forward = partial(_run, block, block.forward)
+        block.forward = partial(_run, block, block.forward)  # type: ignore[method-assign]
 
 
 def _run(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:

@@ -94,8 +94,10 @@ def step(module: TriBERTModule, batch: Batch) -> tuple[float, dict[str, torch.Te
 
 
 @pytest.mark.parametrize("kind", ["paper", "released"])
-def test_recomputed_activations_change_nothing(kind: str) -> None:
+@pytest.mark.parametrize("backbone", ["small", "resnet50"])
+def test_recomputed_activations_change_nothing(kind: str, backbone: str) -> None:
     config, batch = small_config(kind, dropout=0.1), random_batch()
+    config = replace(config, vision=replace(config.vision, backbone=backbone))
     optim = replace(config.optim, checkpoint_activations=True)
     plain, saving = made(config), made(replace(config, optim=optim))
     expected, got = step(plain, batch), step(saving, batch)
