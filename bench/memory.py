@@ -10,7 +10,6 @@ picture of the video decoded into one list with OpenCV.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from pathlib import Path
 import ffmpeg
 from rich.console import Console
 from rich.table import Table
+
+from storage.fingerprint import sha256_file
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = (
@@ -120,12 +121,14 @@ def make_clip(folder: Path, seconds: int) -> Path:
 
 
 def stage_peak(folder: Path, clip: Path, stage: str) -> int:
-    digest = hashlib.sha256(clip.read_bytes()).hexdigest()
-    return peak(WORKER, folder / f"store-{clip.stem}", clip, digest, stage, ITEM)
+    return peak(WORKER, folder / f"store-{clip.stem}", clip, sha256_file(clip), stage, ITEM)
 
 
 def peak(code: str, *arguments: object) -> int:
-    """Return the peak RSS in KiB that a process of its own reports."""
+    """Return the peak RSS in KiB that a process of its own reports.
+
+    The kernel counts the memory of the process that started it, too, so this one stays small.
+    """
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
