@@ -12,7 +12,7 @@ each clip's background.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from model.settings import ConfigError, Settings
@@ -196,6 +196,20 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InitialConfig:
+    """Fine-tuning: what a training starts from (TriBERT section 4.1; tribert.md section 9)."""
+
+    model: str = ""
+    """name of a published TriBERT of the same network; empty: random weights"""
+    maps: Literal["keep", "swap"] = "keep"
+    """keep: the attention maps stay those of the model's own classes; swap: new ones for the new
+    classes, so that which maps are pooled is learned from nothing"""
+    overlap: Literal["refuse", "allow"] = "refuse"
+    """allow: the model, and the ST-GCN of its poses, may have seen test videos, as in the paper;
+    those of the model are counted in the new one's record and evaluations"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Settings):
     """Everything that decides what a trained TriBERT is, but seed, data and stages."""
 
@@ -210,6 +224,7 @@ class Config(Settings):
     separation: SeparationConfig = field(default_factory=SeparationConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    initial: InitialConfig = field(default_factory=InitialConfig)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -306,3 +321,21 @@ def steps_override(max_steps: int) -> dict[str, Any]:
     quarter, rest = divmod(max_steps, 4)
     val_every_steps = quarter if quarter and not rest else max_steps
     return {"optim": {"max_steps": max_steps, "val_every_steps": val_every_steps}}
+
+
+FINE_TUNING_STEPS = 57_000
+"""1500 epochs of 452 clips in batches of 12 (tribert.md section 9)."""
+FINE_TUNING_RATE = 1e-7
+
+
+def finetune_override(preset: str, initial: InitialConfig) -> dict[str, Any]:
+    """Return the settings that fine-tune `initial.model` instead of training from nothing.
+
+    All presets but `tiny` take the paper's learning rate and length. At 1e-7 weights barely move:
+    new attention maps would hardly be learned, which is why the old ones are kept by default.
+    """
+    override: dict[str, Any] = {"initial": asdict(initial)}
+    if preset != "tiny":
+        rates = dict.fromkeys(("lr_backbone", "lr_encoder", "lr_unet"), FINE_TUNING_RATE)
+        override["optim"] = rates | {"max_steps": FINE_TUNING_STEPS, "val_every_steps": 1_000}
+    return override

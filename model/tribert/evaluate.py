@@ -26,14 +26,12 @@ from model.separation.output import differences, pair_json, summary, write_pairs
 from model.separation.published import PUBLISHED_ROWS
 from model.separation.scoring import Estimate, judges
 from model.train.fit import Device
-from model.train.publish import read_weights
 from model.tribert.clips import (
     Clip,
     ClipSet,
     find_clips,
     spectrogram_config,
     stages_read,
-    videos_of,
 )
 from model.tribert.config import Config
 from model.tribert.errors import SeparationError
@@ -41,6 +39,7 @@ from model.tribert.evaluation_config import EvaluationConfig
 from model.tribert.examples import save_example, thumbnails
 from model.tribert.metrics import silent
 from model.tribert.network import TriBERT
+from model.tribert.published import load_published, seen_of
 from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
 from pipeline.datasets.pairs import disjoint_pairs, official_pairs
@@ -73,7 +72,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     config = Config.from_json(published["record"]["configuration"])
     settings = EvaluationConfig.from_json(job.configuration)
     test = _test_items(store, job)
-    refuse_seen(published, test, job.models[0])
+    refuse_seen(store.layout, test, job.models[0])
     stages = stages_read(store, job.stages, config.data.spectrogram)
     found = find_clips(store, stages, test, config.data)
     pairs = choose_pairs(found, settings)
@@ -87,7 +86,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     )
     run = _Run(
         reader,
-        load_network(store.layout, job.models[0], config, published["classes"]),
+        load_published(store.layout, job.models[0]).network,
         settings,
         torch.device(Device.parse(job.device).kind),
         job.out_dir,
@@ -95,6 +94,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     results = {
         "kind": "separation",
         "model": job.models[0],
+        "initial": published.get("summary", {}).get("initial"),
         "settings": settings.as_json(),
         "left_out": dict(found.left_out),
         **run.separate_all([[found.clips[n] for n in pair] for pair in pairs]),
@@ -110,22 +110,16 @@ def _test_items(store: FeatureStore, job: EvaluateJob) -> list[DatasetItem]:
     ]
 
 
-def refuse_seen(published: Mapping[str, Any], test: Sequence[DatasetItem], model: str) -> None:
-    """Raise SeparationError when the model's training or validation read a test video."""
-    used = published["ids_used"]
-    seen = videos_of([*used.get("train", ()), *used.get("val", ())])
-    if shared := sorted(seen & videos_of(item.item_id for item in test)):
+def refuse_seen(layout: Layout, test: Sequence[DatasetItem], model: str) -> None:
+    """Raise SeparationError when the model's training or validation read a test video.
+
+    So it is when a model that it started from did, unless its own settings allow that.
+    """
+    if leak := seen_of(layout, model, [item.item_id for item in test], admitted=False):
         raise SeparationError(
-            f"{model} was trained or validated on {len(shared)} of the test videos (the first: "
-            f"{shared[0]}): evaluate it on its own snapshot, or train again on this one"
+            f"{model} was trained or validated on {len(leak.ids)} of the test videos (the first: "
+            f"{leak.ids[0]}): evaluate it on its own snapshot, or train again on this one"
         )
-
-
-def load_network(layout: Layout, name: str, config: Config, classes: Sequence[str]) -> TriBERT:
-    """Return a published network with its weights, in evaluation mode."""
-    network = TriBERT(config, len(classes))
-    network.load_state_dict(read_weights(layout, name))
-    return network.eval()
 
 
 def choose_pairs(found: ClipSet, settings: EvaluationConfig) -> list[tuple[int, int]]:

@@ -7,11 +7,13 @@ accuracy of each stream and, in validation, the mask loss with the conditioning 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import lightning
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
 from model.tribert.batch import Batch
@@ -22,13 +24,23 @@ from model.tribert.network_memory import checkpoint_activations
 
 
 class TriBERTModule(lightning.LightningModule):
-    """Trains `TriBERT` on the classes named by `classes` (their order is the labels' order)."""
+    """Trains `TriBERT` on the classes named by `classes` (their order is the labels' order).
 
-    def __init__(self, config: Config, classes: tuple[str, ...]) -> None:
+    `map_classes` names those of the attention maps where they are others.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        classes: tuple[str, ...],
+        *,
+        map_classes: tuple[str, ...] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.classes = classes
-        self.network = TriBERT(config, len(classes))
+        self.map_classes = map_classes or classes
+        self.network = TriBERT(config, len(classes), map_classes=len(self.map_classes))
         if config.optim.checkpoint_activations:
             checkpoint_activations(self.network)
 
@@ -39,7 +51,7 @@ class TriBERTModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the weighted loss; log every term."""
         del batch_idx
-        terms = loss_terms(self.network(batch), batch, self.config.loss)
+        terms = loss_terms(self.named_alike(self.network(batch)), batch, self.config.loss)
         self._log_terms("train", terms, len(batch))
         return terms.total
 
@@ -50,7 +62,7 @@ class TriBERTModule(lightning.LightningModule):
         means that the U-Net ignores them.
         """
         del batch_idx
-        outputs = self.network(batch)
+        outputs = self.named_alike(self.network(batch))
         self._log_terms("val", loss_terms(outputs, batch, self.config.loss), len(batch))
         swapped = self.network(batch.swapped()).mask_logits_BNQF
         scores = {
@@ -65,6 +77,20 @@ class TriBERTModule(lightning.LightningModule):
         }
         values["val/mask_loss_swapped"] = mask_loss(swapped, batch.masks_BNQF, batch.weight_B1QF)
         self.log_dict(values, batch_size=len(batch))
+
+    def named_alike(self, outputs: Outputs) -> Outputs:
+        """Return the outputs with the maps' scores in the order of `classes`.
+
+        A class that no map knows has the score 0 there, which nothing is learned from.
+        """
+        if self.map_classes == self.classes:
+            return outputs
+        columns = [
+            self.map_classes.index(name) if name in self.map_classes else len(self.map_classes)
+            for name in self.classes
+        ]
+        scores_BNSM = functional.pad(outputs.scores_BNSC, (0, 1))
+        return replace(outputs, scores_BNSC=scores_BNSM[..., columns])
 
     def configure_optimizers(self) -> Any:
         """Return AdamW with the groups of `parameter_groups` and a schedule over the steps."""

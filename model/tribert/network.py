@@ -40,7 +40,8 @@ class Outputs:
     scores_BNSC
         Class scores of the attention maps of every step (SOS first).
     chosen_BNSO, maps_BNSOYX
-        Classes whose maps pooled the vision tokens, best first, and these maps.
+        Classes whose maps pooled the vision tokens, best first, and these maps. The maps' classes
+        are others than the heads' where a fine-tuned network kept its maps.
     vision_ZSPD, pose_ZSPD, audio_ZSPD
         Outputs of the transformer (Z = B x N), for retrieval.
     """
@@ -63,15 +64,23 @@ class Outputs:
 
 
 class TriBERT(nn.Module):
-    """Vision, pose and audio streams, their transformer, their heads and the attention U-Net."""
+    """Vision, pose and audio streams, their transformer, their heads and the attention U-Net.
 
-    def __init__(self, config: Config, classes: int) -> None:
+    Parameters
+    ----------
+    classes
+        Of the heads.
+    map_classes
+        Of the attention maps; as many as `classes` by default.
+    """
+
+    def __init__(self, config: Config, classes: int, *, map_classes: int | None = None) -> None:
         super().__init__()
         encoder, separation = config.encoder, config.separation
         widths = Widths(encoder.vision_width, encoder.pose_width, encoder.audio_width)
         self.token_mask = encoder.token_mask
         self.spectrogram = SpectrogramInput(config.audio)
-        self.vision = VisionTokens(config.vision, classes)
+        self.vision = VisionTokens(config.vision, map_classes or classes)
         self.pose = PoseTokens(config.pose, encoder.pose_width)
         self.audio = AudioTokens(config.audio, encoder.audio_width)
         self.encoder = Encoder(encoder)

@@ -28,6 +28,8 @@ class Published:
     name: str
     config: Config
     classes: tuple[str, ...]
+    map_classes: tuple[str, ...]
+    """Of the attention maps: others than `classes` where fine-tuning kept the maps."""
     stages: Mapping[str, str]
     network: TriBERT
     """In evaluation mode, on the CPU."""
@@ -45,12 +47,14 @@ def load_published(layout: Layout, name: str) -> Published:
     """
     described = read_tribert(layout, name)
     config = Config.from_json(described["record"]["configuration"])
-    network = TriBERT(config, len(described["classes"]))
+    classes, map_classes = class_names_of(described)
+    network = TriBERT(config, len(classes), map_classes=len(map_classes))
     network.load_state_dict(read_weights(layout, name))
     return Published(
         name=name,
         config=config,
-        classes=tuple(described["classes"]),
+        classes=classes,
+        map_classes=map_classes,
         stages=described["record"]["stages"],
         network=network.eval(),
     )
@@ -67,10 +71,18 @@ def read_tribert(layout: Layout, name: str) -> dict[str, Any]:
     return described
 
 
-def seen_items(layout: Layout, name: str) -> list[str]:
+def class_names_of(described: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the classes of the heads and of the attention maps that a `model.json` names."""
+    classes = tuple(described["classes"])
+    return classes, tuple(described.get("summary", {}).get("map_classes", classes))
+
+
+def seen_items(layout: Layout, name: str, *, admitted: bool = True) -> list[str]:
     """Return the ids, sorted, that a model was trained or validated on.
 
-    The models that it started from, or whose embeddings it reads, count with all that they saw.
+    The models that it started from, or whose embeddings it reads, count with all that they saw;
+    without `admitted` not those that a fine-tuning was allowed to start from although they saw test
+    videos (`initial.overlap`).
     """
     seen: set[str] = set()
     waiting, known = [name], {name}
@@ -78,22 +90,27 @@ def seen_items(layout: Layout, name: str) -> list[str]:
         described = read_model(layout, waiting.pop())
         used = described["ids_used"]
         seen.update(used.get("train", ()), used.get("val", ()))
-        sources = set(_sources(described["record"]["configuration"])) - known
+        sources = set(_sources(described["record"]["configuration"], admitted)) - known
         known |= sources
         waiting.extend(sorted(sources))
     return sorted(seen)
 
 
-def _sources(configuration: Mapping[str, Any]) -> Iterable[str]:
+def _sources(configuration: Mapping[str, Any], admitted: bool) -> Iterable[str]:
     """Return the names of the models that a configuration builds on."""
-    initial = configuration.get("initial", {}).get("model", "")
-    return [name for name in (initial, configuration.get("tribert", "")) if name]
+    initial = configuration.get("initial", {})
+    follow = admitted or initial.get("overlap") != "allow"
+    names = (initial.get("model", "") if follow else "", configuration.get("tribert", ""))
+    return [name for name in names if name]
 
 
-def seen_of(layout: Layout, name: str, test_ids: Iterable[str]) -> Leak | None:
-    """Return which test videos a model has seen, or None.
+def seen_of(
+    layout: Layout, name: str, test_ids: Iterable[str], *, admitted: bool = True
+) -> Leak | None:
+    """Return which test videos a model has seen, or None; `admitted` as in `seen_items`.
 
     Videos are compared, not windows: another window of a test video gives it away, too.
     """
-    leaks = leak_report({name: seen_items(layout, name)}, {"test": tuple(test_ids)})
+    seen = seen_items(layout, name, admitted=admitted)
+    leaks = leak_report({name: seen}, {"test": tuple(test_ids)})
     return leaks[0] if leaks else None

@@ -24,6 +24,7 @@ from model.tribert.clips import (
 from model.tribert.config import Config, DataConfig, PoseConfig
 from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
+from model.tribert.finetune import read_source
 from model.tribert.module import TriBERTModule
 from pipeline.datasets.pairs import disjoint_partners
 from storage.errors import ItemNotFound
@@ -43,7 +44,7 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     ------
     SeparationError
         Fewer than two classes to train on, no clip that can be read, or pose embeddings made by
-        an ST-GCN that saw this snapshot's test videos.
+        an ST-GCN that saw this snapshot's test videos; or a model to start from that does not fit.
     ConfigError
         A setting that does not exist or cannot work.
     """
@@ -52,17 +53,22 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     classes = class_names(served)
     stages = stages_read(store, job.stages, config.data.spectrogram)
     refuse_other_shape(store, stages["pose_embed"], config.pose)
-    refuse_seen_test(store, stages["pose_embed"], served)
-    found = {
-        split: find_clips(store, stages, [i for i in served if i.split == split], config.data)
-        for split in ("train", "val")
-    }
-    if len({label for clip in found["train"].clips for label in clip.labels}) < 2:
-        raise SeparationError(_too_few(found["train"], classes))
-    make = _DatasetMaker(store, stages, classes, job.seed)
+    if not (config.initial.model and config.initial.overlap == "allow"):
+        refuse_seen_test(store, stages["pose_embed"], served)
+    source = read_source(
+        store.layout,
+        config,
+        classes=classes,
+        test_ids=[item.item_id for item in served if item.split == "test"],
+        pose_embed=stages["pose_embed"],
+    )
+    found = readable_clips(store, stages, served, config.data)
+    make = DatasetMaker(store, stages, classes, job.seed)
     val = make.validation(found["val"], config.data)
     train = make(found["train"], config.data, augment=True, mixes=config.data.epoch_mixes)
-    module = TriBERTModule(config, classes)
+    module = TriBERTModule(config, classes, map_classes=source.map_classes if source else None)
+    if source:
+        source.load_into(module.network)
     return TrainParts(
         module=module,
         train=train,
@@ -82,6 +88,8 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
         ids_used={split: [clip.item_id for clip in each.clips] for split, each in found.items()},
         ids_missing={key: why for each in found.values() for key, why in each.left_out.items()},
         summary={
+            **({"initial": source.summary()} if source else {}),
+            "map_classes": list(module.map_classes),
             "train_clips": len(found["train"].clips),
             "val_clips": len(found["val"].clips) if val else 0,
             "val_mixes": len(val) if val else 0,
@@ -90,7 +98,29 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     )
 
 
-class _DatasetMaker:
+def readable_clips(
+    store: FeatureStore,
+    stages: Mapping[str, str],
+    items: Sequence[DatasetItem],
+    data: DataConfig,
+) -> dict[str, ClipSet]:
+    """Return the clips of `train` and `val` that can be mixed.
+
+    Raises
+    ------
+    SeparationError
+        The training clips have fewer than two classes.
+    """
+    found = {
+        split: find_clips(store, stages, [i for i in items if i.split == split], data)
+        for split in ("train", "val")
+    }
+    if len({label for clip in found["train"].clips for label in clip.labels}) < 2:
+        raise SeparationError(_too_few(found["train"], class_names(items)))
+    return found
+
+
+class DatasetMaker:
     """Makes the data sets of one job: what they share is given once."""
 
     def __init__(
@@ -104,6 +134,7 @@ class _DatasetMaker:
     def __call__(
         self, found: ClipSet, data: DataConfig, *, augment: bool, mixes: int
     ) -> MixDataset:
+        """Return mixes of the clips, as `MixDataset` describes them."""
         return MixDataset(
             store=self.store,
             stages=self.stages,
