@@ -1,0 +1,110 @@
+"""A separation baseline as a LightningModule: loss, what is logged, and the optimiser.
+
+In: the same batches as TriBERT's. Out: a scalar to descend, and under `train/` and `val/` the mask
+loss; for systems that see the video, also in validation with pictures swapped; for the audio-only
+one, how often another order than the first was the best.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from model.separation.config import Config, OptimConfig
+from model.separation.pit import AudioOnly, invariant_mask_loss
+from model.separation.pixels import SoundOfPixels
+from model.tribert.batch import Batch
+from model.tribert.losses import mask_loss
+
+
+def build_network(config: Config) -> nn.Module:
+    """Return the network of the configuration's system: `Batch` in, `MaskOutputs` out."""
+    if config.system == "unet_pit":
+        return AudioOnly(config.network, config.data.videos)
+    return SoundOfPixels(config.network)
+
+
+class BaselineModule(lightning.LightningModule):
+    """Trains one baseline."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.network = build_network(config)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        """Return the mask loss."""
+        del batch_idx
+        return self._loss("train", batch)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the mask loss and, for a system that sees the video, that with pictures swapped."""
+        del batch_idx
+        self._loss("val", batch)
+        if self.config.system == "unet_pit":
+            return
+        swapped = self.network(batch.swapped()).mask_logits_BNQF
+        loss = mask_loss(swapped, batch.masks_BNQF, batch.weight_B1QF)
+        self.log("val/mask_loss_swapped", loss, batch_size=len(batch))
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser with the groups of `parameter_groups`, and its steps down."""
+        optim = self.config.optim
+        groups = parameter_groups(self.network, optim)
+        optimiser: Optimizer = SGD(groups, momentum=0.9) if optim.method == "sgd" else AdamW(groups)
+        schedule = LambdaLR(optimiser, lambda step: learning_rate_factor(step, optim))
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _loss(self, split: str, batch: Batch) -> torch.Tensor:
+        logits = self.network(batch).mask_logits_BNQF
+        if self.config.system == "unet_pit":
+            loss, order_BN = invariant_mask_loss(logits, batch.masks_BNQF, batch.weight_B1QF)
+            changed = (order_BN != torch.arange(order_BN.shape[1], device=order_BN.device)).any(1)
+            self.log(f"{split}/other_order", changed.float().mean(), batch_size=len(batch))
+        else:
+            loss = mask_loss(logits, batch.masks_BNQF, batch.weight_B1QF)
+        self.log(f"{split}/mask_loss", loss, batch_size=len(batch), prog_bar=True)
+        return loss
+
+
+def parameter_groups(network: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: sound, synthesizer, trunk and last layer of the pictures.
+
+    With adamw biases and norms do not decay; with sgd everything does, as published.
+    """
+    rates = {
+        "sound": optim.lr_sound,
+        "synthesizer": optim.lr_synthesizer,
+        "pictures.trunk": optim.lr_trunk,
+        "pictures.fc": optim.lr_frame,
+    }
+    named = list(network.named_parameters())
+    groups = []
+    for part, rate in rates.items():
+        members = [tensor for name, tensor in named if name.startswith(f"{part}.")]
+        for decays in (True, False):
+            wanted = [t for t in members if (optim.method == "sgd" or t.ndim >= 2) == decays]
+            if wanted:
+                groups.append(
+                    {
+                        "name": f"{part}{'' if decays else '_no_decay'}",
+                        "params": wanted,
+                        "lr": rate,
+                        "weight_decay": optim.weight_decay if decays else 0.0,
+                    }
+                )
+    return groups
+
+
+def learning_rate_factor(step: int, optim: OptimConfig) -> float:
+    """Return the factor of the learning rates at `step`: a tenth of it after each drop."""
+    passed = sum(step >= round(share * optim.max_steps) for share in optim.drops)
+    return 0.1**passed
