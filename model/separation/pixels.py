@@ -62,12 +62,12 @@ class PictureNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.pool = config.pool
+        self.trunk: nn.Module
         if config.backbone == "resnet18":
             self.trunk, width = dilated_resnet18(), RESNET18_WIDTH
         else:
             small = VisionConfig(backbone="small", small_widths=config.small_widths)
-            trunk, width = build_backbone(small)
-            self.trunk = trunk
+            self.trunk, width = build_backbone(small)
         self.fc = nn.Conv2d(width, config.maps, 3, padding=1)
         self.register_buffer("mean_C", torch.tensor(IMAGENET_MEAN), persistent=False)
         self.register_buffer("std_C", torch.tensor(IMAGENET_STD), persistent=False)

@@ -1,9 +1,10 @@
 """Evaluation of separation: fixed test mixes, scored beside the bounds that make sense of a score.
 
-In: an `EvaluateJob` with a published TriBERT. Out: `results.json`, `pairs.csv` and the examples'
-files in the job's `out_dir`. Rows: the model; the mixture itself (lower bound); the target mask
-(upper bound); the model with each video's pictures and poses given to the other one, which tells
-what the conditioning is worth.
+In: an `EvaluateJob` with a published TriBERT or baseline, and any number of others to stand beside
+it on the same mixes. Out: `results.json`, `pairs.csv` and the examples' files in the job's
+`out_dir`. Rows: the model; the mixture itself (lower bound); the target mask (upper bound); the
+model with each video's pictures and poses given to the other one, which tells what the
+conditioning is worth; the other models.
 
 Every pair counts, also where a prediction is empty (it counts as the mixture; the published way,
 which skips it, stands beside); pairs are averaged one by one, not by batch (tribert.md section 7).
@@ -25,6 +26,7 @@ from model.separation.oracle import oracle_row, oracle_waves
 from model.separation.output import differences, pair_json, summary, write_pairs
 from model.separation.published import PUBLISHED_ROWS
 from model.separation.scoring import Estimate, judges
+from model.separation.systems import System, load_system, row_names
 from model.train.fit import Device
 from model.tribert.clips import (
     Clip,
@@ -33,30 +35,22 @@ from model.tribert.clips import (
     spectrogram_config,
     stages_read,
 )
-from model.tribert.config import Config
 from model.tribert.errors import SeparationError
 from model.tribert.evaluation_config import EvaluationConfig
 from model.tribert.examples import save_example, thumbnails
 from model.tribert.metrics import silent
-from model.tribert.network import TriBERT
-from model.tribert.published import load_published, seen_of
+from model.tribert.published import seen_of
 from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
 from pipeline.datasets.pairs import disjoint_pairs, official_pairs
 from storage.layout import Layout
-from storage.models import read_model, read_snapshot
+from storage.models import read_snapshot
 from storage.records import DatasetItem
 from storage.store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
-PREDICTED, MIXTURE, ORACLE, SWAPPED = (
-    "TriBERT",
-    "mixture",
-    "oracle mask",
-    "swapped pictures and poses",
-)
-ROWS = (PREDICTED, MIXTURE, ORACLE, SWAPPED)
+MIXTURE, ORACLE, SWAPPED = "mixture", "oracle mask", "swapped pictures and poses"
 
 
 def evaluate(job: EvaluateJob) -> dict[str, Any]:
@@ -68,32 +62,22 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
         No test mix can be read, or the model was trained or validated on a test video.
     """
     store = FeatureStore(job.store_root)
-    published = read_model(store.layout, job.models[0])
-    config = Config.from_json(published["record"]["configuration"])
     settings = EvaluationConfig.from_json(job.configuration)
     test = _test_items(store, job)
-    refuse_seen(store.layout, test, job.models[0])
-    stages = stages_read(store, job.stages, config.data.spectrogram)
-    found = find_clips(store, stages, test, config.data)
+    for name in job.models:
+        refuse_seen(store.layout, test, name)
+    systems = [load_system(store.layout, name) for name in job.models]
+    refuse_other_mixes(systems)
+    found = common_clips(store, job, test, systems)
     pairs = choose_pairs(found, settings)
-    reader = MixReader(
-        store=store,
-        stages=stages,
-        classes=published["classes"],
-        data=config.data,
-        sizes=spectrogram_config(store, stages, config.data),
-        span_frames=settings.span_frames,
-    )
-    run = _Run(
-        reader,
-        load_published(store.layout, job.models[0]).network,
-        settings,
-        torch.device(Device.parse(job.device).kind),
-        job.out_dir,
-    )
+    readers = [_reader(store, job, system, settings) for system in systems]
+    device = torch.device(Device.parse(job.device).kind)
+    run = _Run(systems, readers, settings, device, job.out_dir)
+    published = systems[0].published
     results = {
         "kind": "separation",
         "model": job.models[0],
+        "models": dict(zip(run.names, job.models, strict=True)),
         "initial": published.get("summary", {}).get("initial"),
         "settings": settings.as_json(),
         "left_out": dict(found.left_out),
@@ -101,6 +85,44 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     }
     (job.out_dir / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return results
+
+
+def common_clips(
+    store: FeatureStore, job: EvaluateJob, test: Sequence[DatasetItem], systems: Sequence[System]
+) -> ClipSet:
+    """Return the test clips that every system can read, and why the others are left out."""
+    sets = []
+    for system in systems:
+        stages = stages_read(store, job.stages, system.data.spectrogram)
+        sets.append(find_clips(store, stages, test, system.data))
+    left_out = {key: why for each in sets for key, why in each.left_out.items()}
+    kept = tuple(clip for clip in sets[0].clips if clip.item_id not in left_out)
+    return ClipSet(clips=kept, left_out=left_out)
+
+
+def refuse_other_mixes(systems: Sequence[System]) -> None:
+    """Raise SeparationError where a system cannot be judged on the mixes of the first one."""
+    for name in ("videos", "spec_frames", "spec_rows", "spectrogram"):
+        values = {system.model: getattr(system.data, name) for system in systems}
+        if len(set(values.values())) > 1:
+            raise SeparationError(
+                f"models of one table separate the same mixes, but data.{name} differs: {values}; "
+                "evaluate them one by one, or train the baseline as a twin of the other"
+            )
+
+
+def _reader(
+    store: FeatureStore, job: EvaluateJob, system: System, settings: EvaluationConfig
+) -> MixReader:
+    stages = stages_read(store, job.stages, system.data.spectrogram)
+    return MixReader(
+        store=store,
+        stages=stages,
+        classes=system.published["classes"],
+        data=system.data,
+        sizes=spectrogram_config(store, stages, system.data),
+        span_frames=settings.span_frames,
+    )
 
 
 def _test_items(store: FeatureStore, job: EvaluateJob) -> list[DatasetItem]:
@@ -149,18 +171,21 @@ def choose_pairs(found: ClipSet, settings: EvaluationConfig) -> list[tuple[int, 
 
 
 class _Run:
-    """Separates and judges mixes: the network one by one, the metric in processes beside it."""
+    """Separates and judges mixes: the networks one by one, the metric in processes beside them."""
 
     def __init__(
         self,
-        reader: MixReader,
-        network: TriBERT,
+        systems: Sequence[System],
+        readers: Sequence[MixReader],
         settings: EvaluationConfig,
         device: torch.device,
         out_dir: Path,
     ) -> None:
-        self.reader = reader
-        self.network = network.to(device)
+        self.systems = systems
+        self.readers = readers
+        self.names = row_names(systems)
+        for system in systems:
+            system.network.to(device)
         self.settings = settings
         self.device = device
         self.out_dir = out_dir
@@ -172,7 +197,7 @@ class _Run:
         skipped: dict[str, str] = {}
         with judges() as pool:
             for number, clips in enumerate(pairs):
-                mix = self.reader.read(clips)
+                mix = self.readers[0].read(clips)
                 if any(silent(mix.references_NS)):
                     skipped[" + ".join(_ids(mix))] = "a source is silent in its middle"
                     continue
@@ -186,44 +211,65 @@ class _Run:
             raise SeparationError(f"no test mix could be scored: {skipped}")
         write_pairs(self.out_dir, judged)
         return {
-            "pairs": [pair_json(each, PREDICTED) for each in judged],
+            "pairs": [pair_json(each, self.names[0]) for each in judged],
             "summary": summary(judged, seed=self.settings.seed),
-            "differences": differences(judged, PREDICTED, seed=self.settings.seed),
+            "differences": differences(judged, self.names[0], seed=self.settings.seed),
             "published": [row.as_json() for row in PUBLISHED_ROWS],
             "skipped": skipped,
             "examples": examples,
         }
 
     def estimates(self, mix: Mix) -> tuple[torch.Tensor, dict[str, Estimate]]:
-        """Return the predicted masks (N, Q, T), and what each row gives back."""
-        masks_NQT = joined_windows(predict_masks(self.network, mix.batch, self.device))
-        swapped = predict_masks(self.network, mix.batch.swapped(), self.device)
-        by_row = {
-            PREDICTED: masks_NQT,
-            ORACLE: joined_windows(mix.batch.masks_BNQF),
-            SWAPPED: joined_windows(swapped),
+        """Return the first model's masks (N, Q, T), and what each row gives back."""
+        first, *others = self.names
+        masks_NQT, rows = self._predicted(0, mix)
+        mixture = np.broadcast_to(mix.mixture_S, mix.references_NS.shape)
+        own = self._waves(mix, joined_windows(mix.batch.masks_BNQF))
+        rows = {
+            first: rows.pop(first),
+            MIXTURE: Estimate(waves_NS=mixture),
+            ORACLE: Estimate(waves_NS=own),
+            **rows,
         }
-        apply, sizes = self.settings.mask_application, self.reader.sizes
-        waves = {
-            row: separate(mix.mixture_LT, masks, apply, sizes) for row, masks in by_row.items()
-        }
-        waves[MIXTURE] = np.broadcast_to(mix.mixture_S, mix.references_NS.shape)
-        rows = {row: waves[row] for row in ROWS} | {
-            oracle_row(target): oracle_waves(mix.sources_NLT, mix.mixture_LT, target, sizes)
-            for target in self.settings.oracles
-        }
-        return masks_NQT, {row: Estimate(waves_NS=each) for row, each in rows.items()}
+        for number in range(1, len(others) + 1):
+            rows |= self._predicted(number, self._seen_by(number, mix))[1]
+        sizes = self.readers[0].sizes
+        for target in self.settings.oracles:
+            waves = oracle_waves(mix.sources_NLT, mix.mixture_LT, target, sizes)
+            rows[oracle_row(target)] = Estimate(waves_NS=waves)
+        return masks_NQT, rows
+
+    def _predicted(self, number: int, mix: Mix) -> tuple[torch.Tensor, dict[str, Estimate]]:
+        """Return a model's masks (N, Q, T) and its rows: as it is and, where it sees, swapped."""
+        system, name = self.systems[number], self.names[number]
+        masks_NQT = joined_windows(predict_masks(system.network, mix.batch, self.device))
+        waves = self._waves(mix, masks_NQT)
+        rows = {name: Estimate(waves_NS=waves, permutation=system.permutation)}
+        if system.sees_video:
+            swapped = predict_masks(system.network, mix.batch.swapped(), self.device)
+            row = SWAPPED if number == 0 else f"{name}, {SWAPPED}"
+            rows[row] = Estimate(waves_NS=self._waves(mix, joined_windows(swapped)))
+        return masks_NQT, rows
+
+    def _waves(self, mix: Mix, masks_NQT: torch.Tensor) -> np.ndarray:
+        apply = self.settings.mask_application
+        return separate(mix.mixture_LT, masks_NQT, apply, self.readers[0].sizes)
+
+    def _seen_by(self, number: int, mix: Mix) -> Mix:
+        """Return the mix as a model reads it: other pictures, where its settings differ."""
+        same = self.systems[number].data == self.systems[0].data
+        return mix if same else self.readers[number].read(mix.clips)
 
     def _example(
         self, number: int, mix: Mix, masks_NQT: torch.Tensor, estimates: Mapping[str, Estimate]
     ) -> dict[str, Any]:
-        reader = self.reader
+        reader = self.readers[0]
         return save_example(
             self.out_dir,
             number,
             mix=mix,
             masks_NQT=masks_NQT,
-            estimates_NS=estimates[PREDICTED].waves_NS,
+            estimates_NS=estimates[self.names[0]].waves_NS,
             rate_hz=reader.sizes.rate_hz,
             pictures=thumbnails(reader.store, reader.stages, mix, reader.data),
         )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from model.tribert.batch import Batch, collate
 from model.tribert.clips import Clip, picture_reach
@@ -24,7 +25,6 @@ from model.tribert.crops import published_crop
 from model.tribert.data import make_batch, multi_hot
 from model.tribert.masks import applied_mask
 from model.tribert.mixing import mean_mixture
-from model.tribert.network import TriBERT
 from model.tribert.pictures import ViewReader
 from model.tribert.spectrogram import SpectrogramConfig, istft, stft, unwarp
 from storage.store import FeatureStore
@@ -157,7 +157,7 @@ def joined_windows(masks_WNQF: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def predict_masks(network: TriBERT, batch: Batch, device: torch.device) -> torch.Tensor:
+def predict_masks(network: nn.Module, batch: Batch, device: torch.device) -> torch.Tensor:
     """Return the network's masks of every window: (W, N, Q, F) in 0..1, on the CPU."""
     return network(batch.to(device)).masks_BNQF.cpu()
 

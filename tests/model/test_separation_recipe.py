@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from model.jobs import TrainJob
+from model.jobs import EvaluateJob, TrainJob
 from model.separation.config import Config, of_system
 from model.separation.recipe import build
 from model.train.main import train
@@ -15,6 +15,7 @@ from model.train.publish import read_weights
 from model.tribert.clips import find_clips, spectrogram_config, stages_read
 from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
+from model.tribert.evaluate import evaluate
 from storage.models import read_model, write_snapshot
 from storage.store import FeatureStore
 
@@ -71,6 +72,75 @@ def test_a_baseline_is_trained_and_published(trained, tone_store) -> None:
     assert set(weights) == set(start)
     moved = [name for name in weights if not torch.equal(weights[name], start[name])]
     assert any("down" in name for name in moved)
+
+
+@pytest.fixture(scope="module")
+def both(tone_store, snapshot, tmp_path_factory) -> list[TrainJob]:
+    jobs = [
+        train_job(tone_store, snapshot, tmp_path_factory.mktemp("both"), each) for each in SYSTEMS
+    ]
+    for job in jobs:
+        train(job)
+    return jobs
+
+
+def evaluation(tone_store, snapshot, out_dir, models, **settings) -> EvaluateJob:
+    return EvaluateJob(
+        what="separation",
+        version=2,
+        model=models,
+        dataset="tones",
+        snapshot=snapshot,
+        stages={name: tone_store.stages[name] for name in ("frames", "stft", "pose_embed")},
+        configuration={"pairs": 2, "examples": 1, "span_frames": 64, **settings},
+        store_root=tone_store.layout.root,
+        out_dir=out_dir,
+        device="cpu",
+    )
+
+
+def test_models_of_one_table_are_judged_on_the_same_mixes(
+    both, tone_store, snapshot, tmp_path
+) -> None:
+    names = [job.name for job in both]
+    results = evaluate(evaluation(tone_store, snapshot, tmp_path, [*names, names[0]]))
+    again = f"Sound-of-Pixels ({names[0]})"
+    assert tuple(results["summary"]) == (
+        "Sound-of-Pixels",
+        "mixture",
+        "oracle mask",
+        "swapped pictures and poses",
+        "audio-only U-Net",
+        again,
+        f"{again}, swapped pictures and poses",
+    )
+    assert results["summary"]["audio-only U-Net"]["permutation"] == "best"
+    assert results["summary"][again]["permutation"] == "named"
+    assert results["summary"][again]["sdr"] == results["summary"]["Sound-of-Pixels"]["sdr"]
+    assert results["differences"][again] == {"sdr": 0.0, "interval_95": [0.0, 0.0]}
+    assert results["models"]["audio-only U-Net"] == names[1]
+    assert (tmp_path / results["examples"][0]["arrays"]).is_file()
+
+
+def test_a_model_with_other_pictures_reads_its_own(both, tone_store, snapshot, tmp_path) -> None:
+    config = config_of("sound_of_pixels")
+    wide = replace(config, data=replace(config.data, picture_px=48, picture_stride=2))
+    job = replace(both[0], configuration=wide.as_json(), run_dir=tmp_path / "run")
+    train(job)
+    results = evaluate(
+        evaluation(tone_store, snapshot, tmp_path / "out", [both[1].name, job.name], examples=0)
+    )
+    assert results["summary"]["Sound-of-Pixels"]["pairs"] == 2
+    assert "swapped pictures and poses" not in results["summary"], "the first model sees nothing"
+
+
+def test_models_of_other_mixes_are_refused(both, tone_store, snapshot, tmp_path) -> None:
+    config = config_of("unet_pit")
+    longer = replace(config, data=replace(config.data, spec_frames=64))
+    job = replace(both[1], configuration=longer.as_json(), run_dir=tmp_path / "run")
+    train(job)
+    with pytest.raises(SeparationError, match=r"data\.spec_frames differs.*one by one"):
+        evaluate(evaluation(tone_store, snapshot, tmp_path / "out", [both[0].name, job.name]))
 
 
 def test_mixes_are_those_of_a_tribert_with_these_settings(tone_store, snapshot, tmp_path) -> None:
