@@ -5,7 +5,7 @@ Flows in: a name such as `music:ccol` and the section [lists] of luigi.cfg. Flow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,8 @@ def read_list(name: str, settings: Settings) -> Dataset:
     named = base if base == "csv" or not variant else f"{base}-{variant.replace('+', '-')}"
     if base != "csv":
         dataset = replace(dataset, name=named)
-    return without_overlap(dataset, settings.lists.overlap)
+    dataset = without_overlap(dataset, settings.lists.overlap)
+    return without_videos(dataset, _videos(settings.lists, "exclude", settings.lists.exclude))
 
 
 def without_overlap(dataset: Dataset, overlap: str) -> Dataset:
@@ -63,6 +64,24 @@ def without_overlap(dataset: Dataset, overlap: str) -> Dataset:
         items.append(entry)
     note = f"{len(shared)} video(s) of both training and test are kept for {overlap} only"
     return replace(dataset, items=tuple(items), overlap=(), notes=(*dataset.notes, note))
+
+
+def without_videos(dataset: Dataset, videos: Collection[str]) -> Dataset:
+    """Return the dataset without the training and validation items of these videos.
+
+    A model trained on it may then be fine-tuned on data whose test they are. Test items stay.
+    """
+    left_out = [
+        entry.item.item_id
+        for entry in dataset.items
+        if entry.item.split != "test" and video_key(entry.item.item_id) in videos
+    ]
+    if not left_out:
+        return dataset
+    gone = set(left_out)
+    items = tuple(entry for entry in dataset.items if entry.item.item_id not in gone)
+    note = f"{len(left_out)} item(s) are kept out of training by [lists] exclude"
+    return replace(dataset, items=items, notes=(*dataset.notes, note))
 
 
 def shared_videos(dataset: Dataset) -> frozenset[str]:
@@ -115,7 +134,7 @@ def _audioset(lists: ListSettings, variant: str) -> Dataset:
         files,
         names=Path(lists.audioset_names) if lists.audioset_names else None,
         classes=_parts(lists.audioset_classes),
-        exclude=_excluded(lists),
+        exclude=_videos(lists, "audioset_exclude", lists.audioset_exclude),
     )
 
 
@@ -154,21 +173,21 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(";") if part.strip()]
 
 
-def _excluded(lists: ListSettings) -> set[str]:
-    """Return the video ids that [lists] audioset_exclude keeps out.
+def _videos(lists: ListSettings, key: str, text: str) -> set[str]:
+    """Return the video ids that the setting `key` of [lists] names.
 
     Each part is a list's name (`llp/test`) or a file of ids, one a line.
     """
-    known = known_lists(_folder(lists)) if lists.dir else {}
+    known = known_lists(_folder(lists)) if lists.dir and text.strip() else {}
     ids: set[str] = set()
-    for part in _parts(lists.audioset_exclude):
+    for part in _parts(text):
         if part in known:
             ids |= set(known[part])
         elif Path(part).is_file():
             ids |= set(Path(part).read_text(encoding="utf-8").split())
         else:
             raise SettingsError(
-                f"[lists] audioset_exclude: {part!r} is neither a file of ids nor a known list "
+                f"[lists] {key}: {part!r} is neither a file of ids nor a known list "
                 f"({', '.join(known) or '[lists] dir is not set'})"
             )
     return ids

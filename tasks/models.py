@@ -45,10 +45,21 @@ def configuration(context: Context, recipe: str) -> dict[str, Any]:
     values = merged(values, context.dataset.preset.get(recipe, {}))
     if recipe == "tribert":
         values = merged(values, {"data": {"spectrogram": context.settings.spectrogram}})
+        values = merged(values, _fine_tuning(context, chosen.preset))
     steps = chosen.max_steps or _micro(context).get(recipe, 0)
     if steps:
         values = merged(values, module.steps_override(steps))
     return module.Config.from_json(values).as_json()
+
+
+def _fine_tuning(context: Context, preset: str) -> dict[str, Any]:
+    """Return the settings of a TriBERT that starts from a published one, or nothing."""
+    from model.tribert.config import InitialConfig, finetune_override
+
+    chosen = context.settings.initial
+    if not chosen:
+        return {}
+    return finetune_override(preset, InitialConfig(**chosen))  # type: ignore[arg-type]
 
 
 def _micro(context: Context) -> dict[str, int]:

@@ -6,11 +6,14 @@ fingerprint of the pose stage, but not the items: put a setting back, and the ol
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pipeline.stages import STAGES, ResolvedStage, resolve_pose_embed_stage
-from storage.fingerprint import sha256_json
+from storage.fingerprint import StageRecord, sha256_json
+from storage.layout import Layout
 from storage.models import model_complete, pin, read_model
+from tasks.context import POSE_EMBED
 from tasks.models import POSE_MODEL, draft_job
 
 if TYPE_CHECKING:
@@ -30,9 +33,35 @@ def pin_key(context: Context) -> str:
 
 
 def pinned_model(context: Context) -> str | None:
-    """Return the name of the pinned ST-GCN, or None while there is none."""
+    """Return the name of the pinned ST-GCN, or None while there is none.
+
+    A TriBERT that is fine-tuned brings its own: embeddings of another would mean nothing to it.
+    """
+    if source := context.settings.initial.get("model"):
+        return embedder_of(context.layout, source)
     name = context.pins().get(pin_key(context))
     return name if name is not None and model_complete(context.layout, name) else None
+
+
+def embedder_of(layout: Layout, tribert: str) -> str:
+    """Return the name of the ST-GCN whose embeddings a published TriBERT was trained on.
+
+    Raises
+    ------
+    storage.errors.ItemNotFound
+        There is no such TriBERT.
+    LookupError
+        It is no TriBERT, or what it read is not in this store.
+    """
+    stage = read_model(layout, tribert)["record"]["stages"].get(POSE_EMBED, "")
+    path = layout.stage_meta(stage) if stage else None
+    if path is None or not path.is_file():
+        raise LookupError(
+            f"[tribert] initial = {tribert}: the pose embeddings that it was trained on "
+            f"({stage or 'none'}) are not in {layout.root}; name a TriBERT of this store"
+        )
+    record = StageRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+    return str(record.parameters["model"])
 
 
 def pin_model(context: Context, name: str) -> None:

@@ -11,7 +11,7 @@ import os
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,8 @@ class ListSettings:
     """Draws the validation part of lists that have none."""
     overlap: str = "refuse"
     """Videos of both training and test: refuse to train, or keep them for test or train only."""
+    exclude: str = ""
+    """Videos to keep out of training and validation: names of lists, or files of ids; by ';'."""
     music21_view: str = "solo+duet"
     """solo or solo+duet."""
     music21_split: str = "tribert"
@@ -129,6 +131,12 @@ class TribertSettings(ModelSettings):
 
     spectrogram: str = "stored"
     """stored: crops are read from the stft stage; computed: from the stored sound."""
+    initial: str = ""
+    """Name of a published TriBERT to fine-tune; empty: train from nothing."""
+    initial_maps: str = "keep"
+    """keep or swap its attention maps where the classes are others."""
+    initial_overlap: str = "refuse"
+    """refuse, or allow, one that has seen test videos."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +151,8 @@ class Settings:
     models: Mapping[str, ModelSettings]
     spectrogram: str = "stored"
     """Of [tribert]."""
+    initial: Mapping[str, str] = field(default_factory=dict)
+    """Of [tribert]: `model`, `maps` and `overlap`; empty where nothing is fine-tuned."""
 
 
 def load_settings() -> Settings:
@@ -171,6 +181,8 @@ def load_settings() -> Settings:
     one_of("[lists]", "overlap", lists.overlap, ("refuse", "test", "train"))
     tribert = TribertSettings(**values["tribert"])
     one_of("[tribert]", "spectrogram", tribert.spectrogram, ("stored", "computed"))
+    one_of("[tribert]", "initial_maps", tribert.initial_maps, ("keep", "swap"))
+    one_of("[tribert]", "initial_overlap", tribert.initial_overlap, ("refuse", "allow"))
     return Settings(
         run=run,
         lists=lists,
@@ -179,7 +191,18 @@ def load_settings() -> Settings:
         poses={name: values[name] for name in POSE_SECTIONS},
         models={name: known[name](**values[name]) for name in MODEL_SECTIONS},
         spectrogram=tribert.spectrogram,
+        initial=_initial(tribert),
     )
+
+
+def _initial(tribert: TribertSettings) -> dict[str, str]:
+    if not tribert.initial:
+        return {}
+    return {
+        "model": tribert.initial,
+        "maps": tribert.initial_maps,
+        "overlap": tribert.initial_overlap,
+    }
 
 
 def _fetch_settings(values: Mapping[str, Any]) -> FetchSettings:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.datasets.base import Dataset, SourceItem
 from storage.records import DatasetItem
-from tasks.lists import list_names, read_list, shared_videos, without_overlap
+from tasks.lists import list_names, read_list, shared_videos, without_overlap, without_videos
 from tasks.settings import ListSettings, SettingsError, load_settings
 
 
@@ -73,3 +75,26 @@ def test_what_a_name_lacks_is_said(name: str, said: str) -> None:
     assert settings.lists == ListSettings()
     with pytest.raises(SettingsError, match=said):
         read_list(name, settings)
+
+
+def test_excluded_videos_leave_training_and_stay_in_the_test() -> None:
+    data = without_videos(WINDOWS, {"a", "b"})
+    assert splits(data) == {"youtube/a/20000-30000": "test", "youtube/c/0-10000": "test"}
+    assert "2 item(s) are kept out of training" in data.notes[-1]
+    assert without_videos(WINDOWS, {"c", "elsewhere"}) is WINDOWS
+
+
+def test_a_file_of_ids_is_excluded_from_any_list(tmp_path) -> None:
+    (tmp_path / "list.csv").write_text(
+        "id,labels,split\nAAAAAAAAAAA,flute,train\nBBBBBBBBBBB,tuba,train\n"
+    )
+    (tmp_path / "ids.txt").write_text("AAAAAAAAAAA\n")
+    settings = load_settings()
+    lists = replace(settings.lists, exclude=str(tmp_path / "ids.txt"))
+    name = f"csv:{tmp_path / 'list.csv'}"
+    kept = read_list(name, replace(settings, lists=lists)).items
+    assert len(read_list(name, settings).items) == 2
+    assert ["BBBBBBBBBBB" in entry.item.item_id for entry in kept] == [True]
+    wrong = replace(settings.lists, exclude="music/nothing/test")
+    with pytest.raises(SettingsError, match=r"\[lists\] exclude: 'music/nothing/test' is neither"):
+        read_list(name, replace(settings, lists=wrong))
