@@ -35,12 +35,12 @@ from bench.loader_peer import PeerDataset
 from model.train.sampler import BatchPlan
 from model.tribert.batch import collate
 from model.tribert.clips import find_clips, spectrogram_config, stages_read
-from model.tribert.config import DataConfig
+from model.tribert.config import presets
 from model.tribert.data import MixDataset
 from storage.store import FeatureStore
 
 BATCH = 20
-DATA = DataConfig()
+DATA = presets["paper"].data
 
 
 def main() -> None:

@@ -53,6 +53,9 @@ class DataConfig:
     """a training crop's side, as a share of the picture's: drawn from scale_low .. scale_high;
     the default is the published 224 of 246 pixels"""
     scale_high: float = 1 / 1.1
+    resize: Literal["area", "linear"] = "area"
+    """how a picture is made smaller: the mean of the pixels that a new one covers, or four of them
+    (five times as fast; taken up to 1.5 times the wanted size, where no pixel is skipped)"""
     colour: float = 0.0
     """brightness, and each colour, are multiplied by 1 - colour .. 1 + colour in training"""
     gain_low: float = 0.5
@@ -297,8 +300,12 @@ def _tiny() -> Config:
     )
 
 
+def _paper() -> Config:
+    return Config(data=DataConfig(resize="linear"))
+
+
 def _released() -> Config:
-    base = Config()
+    base = _paper()
     return replace(
         base,
         vision=replace(base.vision, expansive="class_softmax", norm_tokens=False),
@@ -313,7 +320,7 @@ def _released() -> Config:
     )
 
 
-presets: dict[str, Config] = {"tiny": _tiny(), "paper": Config(), "released": _released()}
+presets: dict[str, Config] = {"tiny": _tiny(), "paper": _paper(), "released": _released()}
 
 
 def steps_override(max_steps: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -106,18 +107,18 @@ class MixDataset(Dataset[Batch]):
         centres = [int(rng.integers(c.centres.first, c.centres.last + 1)) for c in clips]
         gains = [self._gain(rng) for _ in clips]
         crops = [training_crop(self.data, rng) if self.augment else CENTRE for _ in clips]
-        spectra_NLF = torch.stack(
+        spectra_NFL = torch.stack(
             [
-                gain * self.spectra.read(clip, centre)
+                gain * self.spectra.read(clip, centre).T
                 for clip, centre, gain in zip(clips, centres, gains, strict=True)
             ]
-        )
+        )  # in the order of the stored rows: transposing so many numbers takes long
         views = [
             self.views.read(clip, centre, crop)
             for clip, centre, crop in zip(clips, centres, crops, strict=True)
         ]
         return make_batch(
-            *mean_mixture(spectra_NLF),
+            *(each.mT for each in mean_mixture(spectra_NFL)),
             views=views,
             labels_NC=np.stack([multi_hot(clip.labels, self.classes) for clip in clips]),
             rows=self.sizes.rows,
@@ -166,9 +167,7 @@ def make_batch(
     mask
         Name of the target in `masks.MASKS`.
     """
-    spectra_ZLF = torch.cat([sources_NLF, mixture_LF[None]])
-    magnitudes_ZLF = torch.from_numpy(np.abs(spectra_ZLF.numpy()))  # ten times as fast as torch's
-    warped_ZQF = warp(magnitudes_ZLF, rows)
+    warped_ZQF = warp(_magnitudes(sources_NLF, mixture_LF), rows)
     sources_NQF, mixture_QF = warped_ZQF[:-1], warped_ZQF[-1]
     return Batch(
         frames_BNTHWC=_stacked([view.frames_THWC for view in views]),
@@ -180,6 +179,17 @@ def make_batch(
         weight_B1QF=loss_weight(mixture_QF)[None, None],
         labels_BNC=torch.from_numpy(labels_NC)[None],
     )
+
+
+def _magnitudes(sources_NLF: torch.Tensor, mixture_LF: torch.Tensor) -> torch.Tensor:
+    """Return float32 (N + 1, L, F), the mixture last; numpy's is ten times as fast as torch's."""
+    whole_ZLF = np.empty((len(sources_NLF) + 1, *mixture_LF.shape), np.float32)
+    for one_LF, spectrum_LF in zip(whole_ZLF, [*sources_NLF, mixture_LF], strict=True):
+        if spectrum_LF.T.is_contiguous():
+            cv2.transpose(np.abs(spectrum_LF.T.numpy()), dst=one_LF)
+        else:
+            np.abs(spectrum_LF.contiguous().numpy(), out=one_LF)
+    return torch.from_numpy(whole_ZLF)
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:

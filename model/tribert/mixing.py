@@ -22,5 +22,8 @@ def mean_mixture(sources_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     sources_N
         Waveforms or complex spectra, N on axis 0, any other axes.
     """
+    if sources_N.is_complex():  # the same numbers, several times as fast
+        scaled, mixed = mean_mixture(torch.view_as_real(sources_N))
+        return torch.view_as_complex(scaled), torch.view_as_complex(mixed)
     scaled_N = sources_N / sources_N.shape[0]
     return scaled_N, scaled_N.sum(dim=0)

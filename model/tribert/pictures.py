@@ -31,6 +31,9 @@ _REDUCED = (
     (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
 
+LINEAR_UP_TO = 1.5
+"""Beyond it, reading four pixels only would skip some."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureCrop:
@@ -128,7 +131,8 @@ class ViewReader:
         flag = _decode_flag(self.short_side_px, side_px / crop.scale)
         pictures = [decode(jpeg, flag) for jpeg in jpegs]
         height, width = pictures[0].shape[:2]
-        return np.stack([cut_picture(each, crop, side_px) for each in pictures]), (width, height)
+        cut = [cut_picture(each, crop, side_px, self.data.resize) for each in pictures]
+        return np.stack(cut), (width, height)
 
 
 def decode(jpeg: bytes, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
@@ -147,12 +151,18 @@ def _decode_flag(stored_px: int, wanted_px: float) -> int:
     return cv2.IMREAD_COLOR
 
 
-def cut_picture(picture_HWC: np.ndarray, crop: PictureCrop, side_px: int) -> np.ndarray:
-    """Return the square of a BGR picture as RGB, (side_px, side_px, 3) uint8."""
+def cut_picture(
+    picture_HWC: np.ndarray, crop: PictureCrop, side_px: int, resize: str = "area"
+) -> np.ndarray:
+    """Return the square of a BGR picture as RGB, (side_px, side_px, 3) uint8.
+
+    `resize` 'linear' serves where the square is at most `LINEAR_UP_TO` times too large.
+    """
     height, width = picture_HWC.shape[:2]
     left, top, side = (round(value) for value in crop.square(width, height))
     square = picture_HWC[top : top + side, left : left + side]
-    how = cv2.INTER_AREA if side > side_px else cv2.INTER_LINEAR
+    linear = side <= side_px or (resize == "linear" and side <= LINEAR_UP_TO * side_px)
+    how = cv2.INTER_LINEAR if linear else cv2.INTER_AREA
     small = cv2.resize(square, (side_px, side_px), interpolation=how)
     cut = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
     if crop.gains_rgb == CENTRE.gains_rgb:

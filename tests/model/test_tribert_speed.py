@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,8 +24,10 @@ from model.tribert.config import (
     presets,
 )
 from model.tribert.losses import loss_terms
+from model.tribert.mixing import mean_mixture
 from model.tribert.module import TriBERTModule
 from model.tribert.network_plain import PlainTriBERT
+from model.tribert.pictures import PictureCrop, cut_picture
 
 CLASSES = 4
 
@@ -280,3 +283,23 @@ def test_parts_that_do_not_divide_the_batch_are_refused() -> None:
         )
     with pytest.raises(ConfigError, match=r"optim\.accumulate=5"):
         Config.from_json({"optim": {"accumulate": 5}})
+
+
+def test_a_linear_resize_looks_the_same_and_skips_no_pixel() -> None:
+    coarse = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    picture = cv2.resize(coarse, (256, 256), interpolation=cv2.INTER_CUBIC)
+    slightly, much = PictureCrop(scale=233 / 256), PictureCrop(scale=1.0)
+    linear, area = (cut_picture(picture, slightly, 224, how) for how in ("linear", "area"))
+    assert np.abs(linear.astype(int) - area).max() <= 8
+    assert not np.array_equal(linear, area)
+    far = [cut_picture(picture, much, 128, how) for how in ("linear", "area")]
+    assert np.array_equal(*far)
+
+
+def test_a_mixture_of_spectra_is_that_of_their_parts() -> None:
+    spectra = torch.randn(
+        3, 5, 7, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
+    scaled, mixture = mean_mixture(spectra)
+    torch.testing.assert_close(scaled, spectra / 3)
+    torch.testing.assert_close(mixture, spectra.mean(0))
