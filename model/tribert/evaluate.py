@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from model.jobs import EvaluateJob
+from model.separation.nmf import NMF_ORACLE_ROW, NMF_ROW, nmf_masks, oracle_groups
 from model.separation.oracle import oracle_row, oracle_waves
 from model.separation.output import differences, pair_json, summary, write_pairs
 from model.separation.published import PUBLISHED_ROWS
@@ -42,6 +43,7 @@ from model.tribert.metrics import silent
 from model.tribert.published import seen_of
 from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
+from model.tribert.spectrogram import istft
 from pipeline.datasets.pairs import disjoint_pairs, official_pairs
 from storage.layout import Layout
 from storage.models import read_snapshot
@@ -237,7 +239,25 @@ class _Run:
         for target in self.settings.oracles:
             waves = oracle_waves(mix.sources_NLT, mix.mixture_LT, target, sizes)
             rows[oracle_row(target)] = Estimate(waves_NS=waves)
+        if self.settings.nmf:
+            rows |= self._factorised(mix)
         return masks_NQT, rows
+
+    def _factorised(self, mix: Mix) -> dict[str, Estimate]:
+        """Return the rows that need no training: components grouped by timbre, and by truth."""
+        sizes, sources = self.readers[0].sizes, len(mix.clips)
+        masks_NLT, factors = nmf_masks(
+            mix.mixture_LT.numpy(), sources, sizes, seed=self.settings.seed
+        )
+        truth_NLT = factors.masks(oracle_groups(factors, mix.sources_NLT.numpy()), sources)
+        blind, told = (
+            istft(mix.mixture_LT * torch.from_numpy(masks), sizes).numpy()
+            for masks in (masks_NLT, truth_NLT)
+        )
+        return {
+            NMF_ROW: Estimate(waves_NS=blind, permutation="best"),
+            NMF_ORACLE_ROW: Estimate(waves_NS=told),
+        }
 
     def _predicted(self, number: int, mix: Mix) -> tuple[torch.Tensor, dict[str, Estimate]]:
         """Return a model's masks (N, Q, T) and its rows: as it is and, where it sees, swapped."""

@@ -33,6 +33,9 @@ class EvaluationConfig(Settings):
     oracles: tuple[str, ...] = ()
     """target masks ('dominant', 'half', 'ratio') whose true values become rows, beside that of the
     model's own target"""
+    nmf: bool = False
+    """rows of factorised spectra, which need no training: components grouped by timbre (best
+    permutation), and grouped by the truth"""
     examples: int = 3
     """mixes whose sound and pictures are kept"""
 
@@ -48,7 +51,9 @@ class EvaluationConfig(Settings):
 EVALUATION_VERSION = 2
 """Raised when the figures change for the same model, pairs and settings."""
 
-PUBLISHED = EvaluationConfig(pair_rule="official", mask_application="threshold", oracles=ORACLES)
+PUBLISHED = EvaluationConfig(
+    pair_rule="official", mask_application="threshold", oracles=ORACLES, nmf=True
+)
 """The papers' protocol: one mix for each test clip, in the list's order; all oracles beside."""
 
 evaluation_presets: dict[str, EvaluationConfig] = {

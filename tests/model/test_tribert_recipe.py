@@ -305,6 +305,17 @@ def test_oracle_rows_are_a_setting(evaluated, tmp_path) -> None:
         EvaluationConfig(oracles=("loudest",))
 
 
+def test_factorised_rows_are_a_setting(evaluated, tmp_path) -> None:
+    results, job = evaluated
+    settings = {**job.configuration, "nmf": True, "examples": 0}
+    rows = evaluate(replace(job, configuration=settings, out_dir=tmp_path))["summary"]
+    blind, told = "NMF with MFCC clustering", "NMF, oracle components"
+    assert tuple(rows) == (*ROWS, blind, told)
+    assert (rows[blind]["permutation"], rows[told]["permutation"]) == ("best", "named")
+    assert rows[told]["sdr"] > rows["mixture"]["sdr"] + 5
+    assert {row: rows[row] for row in ROWS} == results["summary"]
+
+
 def test_example_files_hold_what_the_results_say(evaluated) -> None:
     results, job = evaluated
     (example,) = results["examples"]
