@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import warnings
 
 import numpy as np
@@ -14,6 +15,7 @@ from model.separation.output import PAIRS_FILE, differences, pair_json, summary,
 from model.separation.published import PUBLISHED_ROWS
 from model.separation.scoring import Estimate, judge, judges
 from model.separation.statistics import bootstrap_interval, paired_interval
+from model.separation.table import main as print_table
 
 
 def mix(seed: int, samples: int = 2500) -> tuple[np.ndarray, np.ndarray]:
@@ -210,3 +212,34 @@ def test_printed_numbers_are_marked() -> None:
         18.76,
         14.37,
     )
+
+
+def test_the_table_has_every_row_and_marks_printed_ones(tmp_path, capsys) -> None:
+    judged = judged_mixes()
+    results = {
+        "kind": "separation",
+        "model": "tribert-0123",
+        "pairs": [pair_json(each, "good") for each in judged],
+        "summary": summary(judged, seed=0),
+        "skipped": {"a + b": "a source is silent in its middle"},
+    }
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results))
+    assert print_table([str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "tribert-0123: 4 pairs, 1 left out"
+    found = {line.split("  ")[0]: line for line in lines}
+    row = results["summary"]["empty"]
+    assert f"{row['sdr']:.2f}" in found["empty"]
+    assert "- (0)" in found["empty"], "the official way has no pair left"
+    assert found["blind"].endswith("best")
+    assert lines.index("printed numbers, not measured here:") > lines.index(found["mixture"])
+    assert found["TriBERT, fine-tuned"].split()[2:5] == ["12.34", "18.76", "14.37"]
+
+
+def test_results_of_another_kind_are_refused(tmp_path, capsys) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"kind": "parsing"}))
+    assert print_table([str(path)]) == 1
+    assert "expected 'separation'" in capsys.readouterr().err
+    assert print_table([str(tmp_path / "none.json")]) == 1
