@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from model.jobs import TrainJob
 from model.retrieval import evaluate as evaluation
+from model.retrieval import run
 from model.retrieval.config import PRINTED, VARIANTS, Config, EvaluationConfig, presets
 from model.retrieval.data import Choices, neighbours
 from model.retrieval.embeddings import (
@@ -365,3 +366,36 @@ def test_settings_that_cannot_work_are_refused() -> None:
         assert Config.from_json(settings.as_json()) == settings
         assert settings.max_steps % settings.val_every_steps == 0
     assert EvaluationConfig.from_json({}) == EvaluationConfig()
+
+
+def test_one_command_trains_and_publishes_the_table(tone_store, tribert, capsys) -> None:
+    """A second run finds everything published and prints the same."""
+    changes = {"hidden": [8], "max_steps": 2, "val_every_steps": 2, "pair_skips": 1}
+    arguments = [str(tone_store.layout.root), tribert, "--preset", "tiny", "--device", "cpu"]
+    arguments += ["--set", json.dumps(changes)]
+    assert run.main(arguments) == 0
+    first = capsys.readouterr()
+    results = json.loads(first.out)
+    assert len(results["rows"]) == 15
+    assert {(row["embedding"], row["protocol"]) for row in results["rows"]} == {
+        (kind["embedding"], kind["protocol"]) for kind in run.KINDS
+    }
+    published = {path: path.stat().st_mtime_ns for path in tone_store.layout.models().rglob("*")}
+    assert run.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out) == results
+    assert published == {path: path.stat().st_mtime_ns for path in published}
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ("{", "not JSON"),
+        ("[1]", "expected a JSON object"),
+        ('{"way": 3}', "no setting"),
+        ("{}", "tribert-000000000000"),
+    ],
+)
+def test_the_command_says_what_is_wrong(tone_store, caplog, changes, said) -> None:
+    arguments = [str(tone_store.layout.root), "tribert-000000000000", "--set", changes]
+    assert run.main([*arguments, "--device", "cpu"]) == 1
+    assert said in caplog.text

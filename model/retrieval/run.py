@@ -1,0 +1,126 @@
+"""`python -m model.retrieval.run STORE TRIBERT`: the whole table of one TriBERT, from nothing.
+
+In: a store and a published TriBERT. Out: scorers of the three kinds of embeddings, trained on the
+TriBERT's own snapshot and published, and their evaluation, which is published and printed as JSON.
+What is published already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from model.evaluate_main import evaluate as publish_evaluation_of
+from model.jobs import TrainJob
+from model.retrieval.config import RECIPE, RECIPE_VERSION, Config, presets
+from model.retrieval.evaluate import job_for, table
+from model.train.errors import RecipeError, TrainingError
+from model.train.main import speak, train
+from storage.errors import StoreError
+from storage.layout import Layout, open_store
+from storage.models import ModelRecord, read_evaluation, read_model
+
+KINDS: tuple[Mapping[str, str], ...] = (
+    {"embedding": "transformer", "protocol": "joint"},
+    {"embedding": "transformer", "protocol": "alone"},
+    {"embedding": "input", "protocol": "joint"},
+)
+"""Rows of the table: the paper's, the leak-free one, the paper's baseline."""
+
+log = logging.getLogger("model.retrieval.run")
+
+
+def train_jobs(
+    layout: Layout, tribert: str, config: Config, *, seed: int = 0, device: str = "auto"
+) -> list[TrainJob]:
+    """Return the jobs of a table's scorers, one a kind of embedding.
+
+    Parameters
+    ----------
+    tribert
+        Name of the published TriBERT; its snapshot and stages are taken over.
+    config
+        `tribert`, `embedding` and `protocol` are filled in.
+
+    Raises
+    ------
+    storage.errors.ItemNotFound
+        There is no such model.
+    """
+    record = ModelRecord.from_json(read_model(layout, tribert)["record"])
+    jobs = []
+    for kind in KINDS:
+        job = TrainJob(
+            recipe=RECIPE,
+            recipe_version=RECIPE_VERSION,
+            configuration=replace(config, tribert=tribert, **kind).as_json(),  # type: ignore[arg-type]
+            seed=seed,
+            stages=record.stages,
+            snapshot=record.snapshot,
+            dataset=record.dataset,
+            store_root=layout.root,
+            run_dir=layout.root,
+            device=device,
+        )
+        jobs.append(replace(job, run_dir=layout.run(job.name)))
+    return jobs
+
+
+def run(layout: Layout, jobs: Sequence[TrainJob]) -> dict[str, Any]:
+    """Train and publish the jobs' scorers and their evaluation; return its results.
+
+    Raises TrainingError or StoreError as the trainer and the evaluator do.
+    """
+    for job in jobs:
+        train(job)
+    names = [job.name for job in jobs]
+    evaluation = job_for(layout.root, names, layout.root, jobs[0].device)
+    evaluation = replace(evaluation, out_dir=layout.run(evaluation.name))
+    publish_evaluation_of(evaluation)
+    return read_evaluation(layout, evaluation.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the table of one TriBERT; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m model.retrieval.run", description=__doc__)
+    parser.add_argument("store", type=Path, help="directory of the feature store")
+    parser.add_argument("tribert", help="name of a published TriBERT")
+    parser.add_argument("--preset", choices=sorted(presets), default="paper")
+    parser.add_argument("--set", default="{}", help="settings on top of the preset, as JSON")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        layout = open_store(options.store)
+        values = presets[options.preset].as_json() | _settings(options.set)
+        config = Config.from_json(values)
+        jobs = train_jobs(layout, options.tribert, config, seed=options.seed, device=options.device)
+        results = run(layout, jobs)
+    except (TrainingError, StoreError) as error:
+        log.error("retrieval failed: %s", error)
+        return 1
+    print(json.dumps(results, indent=1))
+    print(table(results), file=sys.stderr)
+    return 0
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Return the settings that a JSON object names."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecipeError(f"--set {text!r}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f'--set {text!r}: expected a JSON object such as {{"max_steps": 100}}')
+    return values
+
+
+if __name__ == "__main__":
+    speak()
+    sys.exit(main())
