@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from model.jobs import EvaluateJob, TrainJob
+from model.train.main import train
 from model.tribert.config import (
     FINE_TUNING_RATE,
     Config,
@@ -324,3 +325,23 @@ def test_presets_are_fine_tuned_at_the_papers_rate_and_tiny_at_its_own() -> None
         assert config.optim.max_steps % config.optim.val_every_steps == 0
         assert config.initial == initial
     assert set(finetune_override("tiny", initial)) == {"initial"}
+
+
+def test_a_fine_tuning_trains_publishes_and_names_its_source(tone_store, stages, source) -> None:
+    """The whole way through the trainer; a second start finds the model published."""
+    config = replace(CONFIG, initial=InitialConfig(model=source))
+    job = replace(job_of(tone_store, stages, config), device="cpu")
+    job = replace(job, run_dir=tone_store.layout.run(job.name))
+    train(job)
+    train(job)
+    found = load_published(tone_store.layout, job.name)
+    before = load_published(tone_store.layout, source).network.state_dict()
+    after = found.network.state_dict()
+    assert found.config.initial.model == source
+    assert found.map_classes == OTHER_CLASSES
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert any(name.startswith("encoder.") for name in moved), "trained end to end"
+    close = [name for name in moved if name.startswith("encoder.") and name.endswith("weight")]
+    assert close
+    for name in close:
+        assert (after[name] - before[name]).abs().max() < 0.02, "and from where the source was"
