@@ -1,0 +1,158 @@
+"""`python -m model.separation.run STORE TRIBERT`: one table of a TriBERT and its baselines.
+
+In: a store and a published TriBERT. Out: baselines trained on its snapshot with its mixes, steps
+and batch, and published; one evaluation of all on the same test mixes, published and printed. What
+is published already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from model.evaluate_main import evaluate as publish_evaluation_of
+from model.jobs import EvaluateJob, TrainJob
+from model.separation.config import RECIPE, RECIPE_VERSION, System, twin
+from model.separation.table import table
+from model.train.errors import RecipeError, TrainingError
+from model.train.main import speak, train
+from model.tribert.config import Config as TribertConfig
+from model.tribert.evaluation_config import (
+    EVALUATION_VERSION,
+    EvaluationConfig,
+    evaluation_presets,
+)
+from model.tribert.published import read_tribert
+from storage.errors import StoreError
+from storage.layout import Layout, open_store
+from storage.models import ModelRecord, read_evaluation
+
+SYSTEMS: tuple[System, ...] = get_args(System)
+
+log = logging.getLogger("model.separation.run")
+
+
+def baseline_jobs(
+    layout: Layout, tribert: str, systems: Sequence[System] = SYSTEMS, *, device: str = "auto"
+) -> list[TrainJob]:
+    """Return the training jobs of a TriBERT's baselines, with its snapshot, stages and seed.
+
+    Raises
+    ------
+    storage.errors.ItemNotFound
+        There is no such model.
+    SeparationError
+        It is a model of another recipe.
+    """
+    record = ModelRecord.from_json(read_tribert(layout, tribert)["record"])
+    config = TribertConfig.from_json(record.configuration)
+    jobs = []
+    for system in systems:
+        job = TrainJob(
+            recipe=RECIPE,
+            recipe_version=RECIPE_VERSION,
+            configuration=twin(config, system).as_json(),
+            seed=record.seed,
+            stages=record.stages,
+            snapshot=record.snapshot,
+            dataset=record.dataset,
+            store_root=layout.root,
+            run_dir=layout.root,
+            device=device,
+        )
+        jobs.append(replace(job, run_dir=layout.run(job.name)))
+    return jobs
+
+
+def table_job(
+    layout: Layout,
+    tribert: str,
+    baselines: Sequence[str],
+    settings: EvaluationConfig,
+    *,
+    device: str = "auto",
+) -> EvaluateJob:
+    """Return the evaluation of a TriBERT and of published baselines on its own test items.
+
+    Raises as `baseline_jobs`.
+    """
+    record = ModelRecord.from_json(read_tribert(layout, tribert)["record"])
+    job = EvaluateJob(
+        what="separation",
+        version=EVALUATION_VERSION,
+        model=[tribert, *baselines],
+        dataset=record.dataset,
+        snapshot=record.snapshot,
+        stages=record.stages,
+        configuration=settings.as_json(),
+        store_root=layout.root,
+        out_dir=layout.root,
+        device=device,
+    )
+    return replace(job, out_dir=layout.run(job.name))
+
+
+def run(
+    layout: Layout, tribert: str, jobs: Sequence[TrainJob], settings: EvaluationConfig
+) -> dict[str, Any]:
+    """Train and publish the jobs' baselines and the evaluation of all; return its results.
+
+    Raises TrainingError or StoreError as the trainer and the evaluator do.
+    """
+    for job in jobs:
+        train(job)
+    device = jobs[0].device if jobs else "auto"
+    evaluation = table_job(layout, tribert, [job.name for job in jobs], settings, device=device)
+    publish_evaluation_of(evaluation)
+    log.info("results: %s", layout.evaluation(evaluation.name))
+    return read_evaluation(layout, evaluation.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the table of one TriBERT; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m model.separation.run", description=__doc__)
+    parser.add_argument("store", type=Path, help="directory of the feature store")
+    parser.add_argument("tribert", help="name of a published TriBERT")
+    parser.add_argument("--systems", nargs="*", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument(
+        "--protocol",
+        choices=sorted(evaluation_presets),
+        default="paper",
+        help="how mixes are chosen and scored",
+    )
+    parser.add_argument("--set", default="{}", help="settings on top of the protocol, as JSON")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        layout = open_store(options.store)
+        values = evaluation_presets[options.protocol].as_json() | _settings(options.set)
+        settings = EvaluationConfig.from_json(values)
+        jobs = baseline_jobs(layout, options.tribert, options.systems, device=options.device)
+        results = run(layout, options.tribert, jobs, settings)
+    except (TrainingError, StoreError) as error:
+        log.error("separation table failed: %s", error)
+        return 1
+    print(table([results]), end="")
+    return 0
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """Return the settings that a JSON object names."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecipeError(f"--set {text!r}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f'--set {text!r}: expected a JSON object such as {{"pairs": 60}}')
+    return values
+
+
+if __name__ == "__main__":
+    speak()
+    sys.exit(main())
