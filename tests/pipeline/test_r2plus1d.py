@@ -112,3 +112,15 @@ def test_a_clip_through_the_stages(laboratory: Any, clips: Any) -> None:
     assert feature.values.dtype == np.float16
     np.testing.assert_allclose(feature.times_s, [0, 1, 2])
     assert np.isfinite(feature.values).all()
+
+
+def test_a_network_packed_for_the_cpu_gives_the_same_for_any_number_of_clips() -> None:
+    network = loading.from_seed("r2plus1d", 0)
+    shape = loading.ARCHITECTURES["r2plus1d"].input_shape
+    plain = loading.folded(network, precision="float32")
+    packed = loading.folded(network, precision="float32", input_shape=shape)
+    clips = torch.rand((3, *shape), generator=torch.Generator().manual_seed(0))
+    for count in (2, 1, 3):
+        torch.testing.assert_close(
+            packed(clips[:count]), plain(clips[:count]), rtol=1e-4, atol=1e-5
+        )

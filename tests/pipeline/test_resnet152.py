@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> ResNet:
     def build() -> ResNet:
         return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=10)
 
-    small = loading.Architecture(build=build, batch=loading.ARCHITECTURES["resnet152"].batch)
+    small = replace(loading.ARCHITECTURES["resnet152"], build=build, smoothness=0.0)
     monkeypatch.setattr(loading, "ARCHITECTURES", {"resnet152": small})
     torch.manual_seed(0)
     return build()
