@@ -46,6 +46,7 @@ def configuration(context: Context, recipe: str) -> dict[str, Any]:
     if recipe == "tribert":
         values = merged(values, {"data": {"spectrogram": context.settings.spectrogram}})
         values = merged(values, _fine_tuning(context, chosen.preset))
+        values = merged(values, {"optim": context.settings.training})
     steps = chosen.max_steps or _micro(context).get(recipe, 0)
     if steps:
         values = merged(values, module.steps_override(steps))

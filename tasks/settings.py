@@ -125,6 +125,9 @@ class ModelSettings:
     loader_workers: int = 0
 
 
+TRAINING_SETTINGS = ("precision", "accumulate", "checkpoint_activations")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TribertSettings(ModelSettings):
     """The section [tribert]."""
@@ -137,6 +140,12 @@ class TribertSettings(ModelSettings):
     """keep or swap its attention maps where the classes are others."""
     initial_overlap: str = "refuse"
     """refuse, or allow, one that has seen test videos."""
+    precision: str = "32-true"
+    """32-true, or bf16-mixed: autocast to bfloat16."""
+    accumulate: int = 1
+    """Parts that a step's batch is computed in."""
+    checkpoint_activations: bool = False
+    """Compute activations twice, to keep fewer of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +162,8 @@ class Settings:
     """Of [tribert]."""
     initial: Mapping[str, str] = field(default_factory=dict)
     """Of [tribert]: `model`, `maps` and `overlap`; empty where nothing is fine-tuned."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Of [tribert]: `precision`, `accumulate` and `checkpoint_activations`."""
 
 
 def load_settings() -> Settings:
@@ -183,6 +194,7 @@ def load_settings() -> Settings:
     one_of("[tribert]", "spectrogram", tribert.spectrogram, ("stored", "computed"))
     one_of("[tribert]", "initial_maps", tribert.initial_maps, ("keep", "swap"))
     one_of("[tribert]", "initial_overlap", tribert.initial_overlap, ("refuse", "allow"))
+    one_of("[tribert]", "precision", tribert.precision, ("32-true", "bf16-mixed"))
     return Settings(
         run=run,
         lists=lists,
@@ -192,6 +204,7 @@ def load_settings() -> Settings:
         models={name: known[name](**values[name]) for name in MODEL_SECTIONS},
         spectrogram=tribert.spectrogram,
         initial=_initial(tribert),
+        training={name: getattr(tribert, name) for name in TRAINING_SETTINGS},
     )
 
 
