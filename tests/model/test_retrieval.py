@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +37,7 @@ from model.tribert.batch import collate
 from model.tribert.clips import find_clips, stages_read
 from model.tribert.config import presets as tribert_presets
 from model.tribert.network import TriBERT
+from storage.layout import open_store
 from storage.models import ModelRecord, publish_model, write_snapshot
 from storage.store import FeatureStore
 
@@ -75,6 +77,14 @@ def publish_tribert(tone_store, seed: int = 0, train: tuple[str, ...] = ("train"
     }
     publish_model(layout, record, folder, {"classes": ["flute", "tuba"], "ids_used": used})
     return record.name
+
+
+@pytest.fixture(scope="module")
+def tone_store(tone_store, tmp_path_factory):
+    """A copy of the store, so that what these tests publish is not there for others."""
+    root = tmp_path_factory.mktemp("copy") / "store"
+    shutil.copytree(tone_store.layout.root, root)
+    return replace(tone_store, layout=open_store(root))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -25,6 +26,7 @@ from model.tribert.published import load_published, seen_items
 from model.tribert.recipe import build
 from storage.errors import ItemNotFound
 from storage.fingerprint import StageRecord
+from storage.layout import open_store
 from storage.models import ModelRecord, publish_model, write_snapshot
 from storage.shard_writer import write_shard
 from storage.staging import ItemWriter
@@ -41,6 +43,14 @@ OTHER_CLASSES = ("bassoon", "flute", "oboe")
 
 
 @pytest.fixture(scope="module")
+def tone_store(tone_store, tmp_path_factory):
+    """A copy of the store, so that what these tests publish is not there for others."""
+    root = tmp_path_factory.mktemp("copy") / "store"
+    shutil.copytree(tone_store.layout.root, root)
+    return replace(tone_store, layout=open_store(root))
+
+
+@pytest.fixture(scope="module")
 def stages(tone_store) -> dict[str, str]:
     """The stages, with embeddings of an ST-GCN that is in the store."""
     layout, store = tone_store.layout, FeatureStore(tone_store.layout.root)
@@ -53,6 +63,8 @@ def stages(tone_store) -> dict[str, str]:
         upstream={"pose": tone_store.stages["pose"].removeprefix("pose-")},
     )
     ids = store.items(old)
+    if layout.stage_dir(record.name).exists():
+        return {**tone_store.stages, "pose_embed": record.name}
     for item_id in ids:
         path = layout.staged_item(record.name, "tones", 0, item_id)
         path.parent.mkdir(parents=True, exist_ok=True)
