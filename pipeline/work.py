@@ -9,6 +9,7 @@ item, so it fails the run.
 from __future__ import annotations
 
 import errno
+import faulthandler
 import importlib
 import importlib.metadata
 import logging
@@ -47,6 +48,8 @@ PROVENANCE_PACKAGES = (
     "soundstage",
 )
 DETAIL_CHARS = 2000
+GRACE_S = 30.0
+"""Between the end of a child at its time limit and that of a worker that hangs all the same."""
 _EXTRACTORS: dict[tuple[str, str], Extractor] = {}
 _TRACE_CHARS = 1500
 
@@ -93,6 +96,20 @@ def run_item(job: ItemJob) -> Outcome:
         time.monotonic() - started,
     )
     return outcome
+
+
+def run_watched(job: ItemJob) -> Outcome:
+    """Run one item as `run_item` does, in a worker process that ends when the item does not.
+
+    The job's time limit ends each of its child processes first, which gives the item its outcome.
+    What hangs beyond that hangs in this process: all its threads' stacks go to stderr, the process
+    exits, and who started it gives the job to another one.
+    """
+    faulthandler.dump_traceback_later(job.timeout_s + GRACE_S, exit=True)
+    try:
+        return run_item(job)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def stage_schema(stage: ResolvedStage, store_root: str = "") -> StageSchema:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.work import ItemJob, run_item
+from pipeline.work import ItemJob, run_watched
 from storage import Outcome
 from tasks.run_dir import RUN_DIR_VARIABLE, main_pid, run_dir
 from tasks.settings import RunSettings, SettingsError, worker_count
@@ -43,7 +43,7 @@ def run_outcomes(jobs: Sequence[ItemJob], run: RunSettings) -> Iterator[Outcome]
     if not jobs:
         return
     with connect(run) as client:
-        futures = {client.submit(run_item, job, pure=False, retries=0): job for job in jobs}
+        futures = {client.submit(run_watched, job, pure=False, retries=0): job for job in jobs}
         suspects = []
         for future in as_completed(list(futures), loop=client.loop, raise_errors=False):
             error = future.exception()
@@ -62,7 +62,7 @@ def _alone(client: Client, job: ItemJob) -> Outcome:
     from distributed import KilledWorker
 
     try:
-        return client.submit(run_item, job, pure=False, retries=0).result()
+        return client.submit(run_watched, job, pure=False, retries=0).result()
     except KilledWorker as error:
         return Outcome(item_id=str(job.media.item_id), reason="crash", detail=str(error)[:300])
 

@@ -34,12 +34,10 @@ NUMBER_BITS = 12
 BLOCK_PX = 16
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep a file's tests, and all tests of the one micro run, on one worker."""
-    for item in items:
-        of_run = isinstance(item, pytest.Function) and "micro" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("micro" if of_run else str(item.path)))
+    of_run = isinstance(item, pytest.Function) and "micro" in item.fixturenames
+    item.add_marker(pytest.mark.xdist_group("micro" if of_run else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,8 @@ def test_every_hashed_field_moves_the_fingerprint_and_no_other_does(name: str) -
             changed = replace(config, **{field.name: OTHER_WORDS[field.name]})
         elif isinstance(value, bool):
             changed = replace(config, **{field.name: not value})
+        elif is_dataclass(value):  # settings of a backend that is not chosen
+            changed = replace(config, **{field.name: replace(value, device="cuda:3")})
         elif value is None:
             changed = replace(config, **{field.name: 1.0})
         else:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -231,3 +233,27 @@ def test_provenance_names_versions_and_device() -> None:
     assert found["numpy"] == np.__version__
     assert found["device"] == "cuda"
     assert all(isinstance(value, str) for value in found.values())
+
+
+HANGS = """
+import sys, time
+import pipeline.work as work
+work.GRACE_S, work.run_item = 0.2, lambda job: time.sleep(30)
+class Job:
+    timeout_s = 0.1
+work.run_watched(Job())
+"""
+
+
+def test_a_worker_that_hangs_beyond_its_limit_says_where_and_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "run_watched" in done.stderr
