@@ -26,7 +26,7 @@ class Workspace:
         self.store = path / "store"
         path.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / "luigi.cfg", path / "luigi.cfg")
-        self.set_key("soundstage", "item_timeout_s", "90")
+        self.set_key("soundstage", "item_timeout_s", "180")
 
     def set_key(self, section: str, key: str, value: str) -> None:
         """Write one setting into luigi.cfg."""
