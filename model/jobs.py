@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from storage.errors import InvalidRecord
 from storage.fingerprint import sha256_json
+from storage.layout import Layout
 from storage.models import ModelRecord
 
 FINGERPRINT_DIGITS = 12
@@ -80,6 +81,33 @@ class TrainJob(_JsonJob):
     def __post_init__(self) -> None:
         object.__setattr__(self, "store_root", Path(self.store_root))
         object.__setattr__(self, "run_dir", Path(self.run_dir))
+
+    @classmethod
+    def beside(
+        cls,
+        layout: Layout,
+        record: ModelRecord,
+        *,
+        recipe: str,
+        recipe_version: int,
+        configuration: Mapping[str, Any],
+        seed: int,
+        device: str = "auto",
+    ) -> Self:
+        """Return the job of a model on the snapshot and the stages of a published one."""
+        job = cls(
+            recipe=recipe,
+            recipe_version=recipe_version,
+            configuration=configuration,
+            seed=seed,
+            stages=record.stages,
+            snapshot=record.snapshot,
+            dataset=record.dataset,
+            store_root=layout.root,
+            run_dir=layout.root,
+            device=device,
+        )
+        return replace(job, run_dir=layout.run(job.name))
 
     @property
     def record(self) -> ModelRecord:

@@ -6,6 +6,7 @@ Out: the JSON form that enters a model's fingerprint, or the dataclass built fro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
@@ -53,6 +54,23 @@ class Settings:
             raise ConfigError(
                 f"{self.section}.{name}={getattr(self, name)!r}: expected one of {list(allowed)}"
             )
+
+
+def settings_of_text(text: str) -> dict[str, Any]:
+    """Return the settings that a command line gives as a JSON object.
+
+    Raises
+    ------
+    ConfigError
+        The text is not JSON, or no object.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"--set {text!r}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f'--set {text!r}: expected a JSON object such as {{"max_steps": 100}}')
+    return values
 
 
 def _plain(value: Any) -> Any:

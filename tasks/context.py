@@ -118,7 +118,7 @@ def stages_needed(recipe: str, settings: Settings | None = None) -> tuple[str, .
     if recipe == "tribert":
         from model.tribert.config import SPECTROGRAM_STAGES
 
-        return SPECTROGRAM_STAGES["stored" if settings is None else settings.spectrogram]
+        return SPECTROGRAM_STAGES["stored" if settings is None else settings.tribert.spectrogram]
     from model.avvp.config import stages_needed as needed
 
     return tuple(needed)

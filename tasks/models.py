@@ -14,7 +14,7 @@ from typing import Any
 from model.jobs import EvaluateJob, TrainJob
 from storage.models import ModelRecord, list_models, model_complete, read_model
 from tasks.context import DEMO_SOURCES, POSE_EMBED, Context, stages_needed
-from tasks.settings import SettingsError
+from tasks.settings import SettingsError, TribertSettings
 from tasks.snapshots import Choice, choose
 
 POSE_MODEL = "stgcn"
@@ -44,23 +44,28 @@ def configuration(context: Context, recipe: str) -> dict[str, Any]:
     values = module.presets[chosen.preset].as_json()
     values = merged(values, context.dataset.preset.get(recipe, {}))
     if recipe == "tribert":
-        values = merged(values, {"data": {"spectrogram": context.settings.spectrogram}})
-        values = merged(values, _fine_tuning(context, chosen.preset))
-        values = merged(values, {"optim": context.settings.training})
+        tribert = context.settings.tribert
+        values = merged(values, {"data": {"spectrogram": tribert.spectrogram}})
+        values = merged(values, _fine_tuning(tribert))
+        values = merged(values, {"optim": tribert.training})
     steps = chosen.max_steps or _micro(context).get(recipe, 0)
     if steps:
         values = merged(values, module.steps_override(steps))
     return module.Config.from_json(values).as_json()
 
 
-def _fine_tuning(context: Context, preset: str) -> dict[str, Any]:
+def _fine_tuning(tribert: TribertSettings) -> dict[str, Any]:
     """Return the settings of a TriBERT that starts from a published one, or nothing."""
     from model.tribert.config import InitialConfig, finetune_override
 
-    chosen = context.settings.initial
-    if not chosen:
+    if not tribert.initial:
         return {}
-    return finetune_override(preset, InitialConfig(**chosen))  # type: ignore[arg-type]
+    initial = InitialConfig(
+        model=tribert.initial,
+        maps=tribert.initial_maps,  # type: ignore[arg-type]
+        overlap=tribert.initial_overlap,  # type: ignore[arg-type]
+    )
+    return finetune_override(tribert.preset, initial)
 
 
 def _micro(context: Context) -> dict[str, int]:

@@ -37,7 +37,7 @@ def pinned_model(context: Context) -> str | None:
 
     A TriBERT that is fine-tuned brings its own: embeddings of another would mean nothing to it.
     """
-    if source := context.settings.initial.get("model"):
+    if source := context.settings.tribert.initial:
         return embedder_of(context.layout, source)
     name = context.pins().get(pin_key(context))
     return name if name is not None and model_complete(context.layout, name) else None

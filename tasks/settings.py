@@ -11,7 +11,7 @@ import os
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +125,6 @@ class ModelSettings:
     loader_workers: int = 0
 
 
-TRAINING_SETTINGS = ("precision", "accumulate", "checkpoint_activations")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TribertSettings(ModelSettings):
     """The section [tribert]."""
@@ -147,6 +144,15 @@ class TribertSettings(ModelSettings):
     checkpoint_activations: bool = False
     """Compute activations twice, to keep fewer of them."""
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """The settings that are TriBERT's `optim` ones."""
+        return {
+            "precision": self.precision,
+            "accumulate": self.accumulate,
+            "checkpoint_activations": self.checkpoint_activations,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -158,12 +164,11 @@ class Settings:
     stages: Mapping[str, Mapping[str, Any]]
     poses: Mapping[str, Mapping[str, Any]]
     models: Mapping[str, ModelSettings]
-    spectrogram: str = "stored"
-    """Of [tribert]."""
-    initial: Mapping[str, str] = field(default_factory=dict)
-    """Of [tribert]: `model`, `maps` and `overlap`; empty where nothing is fine-tuned."""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """Of [tribert]: `precision`, `accumulate` and `checkpoint_activations`."""
+
+    @property
+    def tribert(self) -> TribertSettings:
+        """The section [tribert], with what only TriBERT has."""
+        return typing.cast(TribertSettings, self.models["tribert"])
 
 
 def load_settings() -> Settings:
@@ -202,20 +207,7 @@ def load_settings() -> Settings:
         stages={name: values[name] for name in STAGES},
         poses={name: values[name] for name in POSE_SECTIONS},
         models={name: known[name](**values[name]) for name in MODEL_SECTIONS},
-        spectrogram=tribert.spectrogram,
-        initial=_initial(tribert),
-        training={name: getattr(tribert, name) for name in TRAINING_SETTINGS},
     )
-
-
-def _initial(tribert: TribertSettings) -> dict[str, str]:
-    if not tribert.initial:
-        return {}
-    return {
-        "model": tribert.initial,
-        "maps": tribert.initial_maps,
-        "overlap": tribert.initial_overlap,
-    }
 
 
 def _fetch_settings(values: Mapping[str, Any]) -> FetchSettings:

@@ -20,7 +20,8 @@ from model.evaluate_main import evaluate as publish_evaluation_of
 from model.jobs import TrainJob
 from model.retrieval.config import RECIPE, RECIPE_VERSION, Config, presets
 from model.retrieval.evaluate import job_for, table
-from model.train.errors import RecipeError, TrainingError
+from model.settings import settings_of_text
+from model.train.errors import TrainingError
 from model.train.main import speak, train
 from storage.errors import StoreError
 from storage.layout import Layout, open_store
@@ -54,22 +55,19 @@ def train_jobs(
         There is no such model.
     """
     record = ModelRecord.from_json(read_model(layout, tribert)["record"])
-    jobs = []
-    for kind in KINDS:
-        job = TrainJob(
+    configs = [replace(config, tribert=tribert, **kind) for kind in KINDS]  # type: ignore[arg-type]
+    return [
+        TrainJob.beside(
+            layout,
+            record,
             recipe=RECIPE,
             recipe_version=RECIPE_VERSION,
-            configuration=replace(config, tribert=tribert, **kind).as_json(),  # type: ignore[arg-type]
+            configuration=each.as_json(),
             seed=seed,
-            stages=record.stages,
-            snapshot=record.snapshot,
-            dataset=record.dataset,
-            store_root=layout.root,
-            run_dir=layout.root,
             device=device,
         )
-        jobs.append(replace(job, run_dir=layout.run(job.name)))
-    return jobs
+        for each in configs
+    ]
 
 
 def run(layout: Layout, jobs: Sequence[TrainJob]) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         layout = open_store(options.store)
-        values = presets[options.preset].as_json() | _settings(options.set)
+        values = presets[options.preset].as_json() | settings_of_text(options.set)
         config = Config.from_json(values)
         jobs = train_jobs(layout, options.tribert, config, seed=options.seed, device=options.device)
         results = run(layout, jobs)
@@ -108,17 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps(results, indent=1))
     print(table(results), file=sys.stderr)
     return 0
-
-
-def _settings(text: str) -> dict[str, Any]:
-    """Return the settings that a JSON object names."""
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RecipeError(f"--set {text!r}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f'--set {text!r}: expected a JSON object such as {{"max_steps": 100}}')
-    return values
 
 
 if __name__ == "__main__":

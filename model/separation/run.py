@@ -8,7 +8,6 @@ is published already is not done again.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ from model.evaluate_main import evaluate as publish_evaluation_of
 from model.jobs import EvaluateJob, TrainJob
 from model.separation.config import RECIPE, RECIPE_VERSION, System, twin
 from model.separation.table import table
-from model.train.errors import RecipeError, TrainingError
+from model.settings import settings_of_text
+from model.train.errors import TrainingError
 from model.train.main import speak, train
 from model.tribert.config import Config as TribertConfig
 from model.tribert.evaluation_config import (
@@ -52,22 +52,18 @@ def baseline_jobs(
     """
     record = ModelRecord.from_json(read_tribert(layout, tribert)["record"])
     config = TribertConfig.from_json(record.configuration)
-    jobs = []
-    for system in systems:
-        job = TrainJob(
+    return [
+        TrainJob.beside(
+            layout,
+            record,
             recipe=RECIPE,
             recipe_version=RECIPE_VERSION,
             configuration=twin(config, system).as_json(),
             seed=record.seed,
-            stages=record.stages,
-            snapshot=record.snapshot,
-            dataset=record.dataset,
-            store_root=layout.root,
-            run_dir=layout.root,
             device=device,
         )
-        jobs.append(replace(job, run_dir=layout.run(job.name)))
-    return jobs
+        for system in systems
+    ]
 
 
 def table_job(
@@ -131,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         layout = open_store(options.store)
-        values = evaluation_presets[options.protocol].as_json() | _settings(options.set)
+        values = evaluation_presets[options.protocol].as_json() | settings_of_text(options.set)
         settings = EvaluationConfig.from_json(values)
         jobs = baseline_jobs(layout, options.tribert, options.systems, device=options.device)
         results = run(layout, options.tribert, jobs, settings)
@@ -140,17 +136,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(table([results]), end="")
     return 0
-
-
-def _settings(text: str) -> dict[str, Any]:
-    """Return the settings that a JSON object names."""
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RecipeError(f"--set {text!r}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f'--set {text!r}: expected a JSON object such as {{"pairs": 60}}')
-    return values
 
 
 if __name__ == "__main__":

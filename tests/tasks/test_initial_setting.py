@@ -32,7 +32,7 @@ def publish(context: Any, recipe: str, **fields: Any) -> str:
 
 def test_nothing_is_fine_tuned_by_default(desk: Any) -> None:
     context = context_with(desk, "preset = tiny")
-    assert context.settings.initial == {}
+    assert context.settings.tribert.initial == ""
     assert configuration(context, "tribert")["initial"]["model"] == ""
     assert pinned_model(context) is None
 
