@@ -39,6 +39,10 @@ class Batch:
         float32 >= 0: weight of each cell in the mask loss (tribert.md section 5).
     labels_BNC
         float32, multi-hot: instruments of each video.
+    joints_BNRPVK
+        float32, or None where `data.joint_frames` is 0: R rows of the pose stage around the
+        middle picture; x and y in -0.5..0.5 of the whole picture and confidence, zero where a
+        joint or a person is absent and beyond the clip's ends.
     """
 
     frames_BNTHWC: torch.Tensor
@@ -49,6 +53,7 @@ class Batch:
     masks_BNQF: torch.Tensor
     weight_B1QF: torch.Tensor
     labels_BNC: torch.Tensor
+    joints_BNRPVK: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Return B, the number of mixes."""
@@ -56,7 +61,7 @@ class Batch:
 
     def apply(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """Return the batch with `change` applied to every tensor."""
-        return Batch(**{name: change(value) for name, value in self._tensors().items()})
+        return Batch(**{name: change(value) for name, value in self.tensors().items()})
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Return the batch moved as `torch.Tensor.to` moves (Lightning calls this)."""
@@ -72,16 +77,18 @@ class Batch:
         Mixture, masks and labels stay: what a network loses by it is what its conditioning is
         worth.
         """
-        rolled = {"frames_BNTHWC", "pose_BNTPKV", "present_BNTP", "box_BNTP5"}
+        rolled = {"frames_BNTHWC", "pose_BNTPKV", "present_BNTP", "box_BNTP5", "joints_BNRPVK"}
         return Batch(
             **{
                 name: value.roll(1, dims=1) if name in rolled else value
-                for name, value in self._tensors().items()
+                for name, value in self.tensors().items()
             }
         )
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return every field that is there, by its name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def collate(samples: Sequence[Batch]) -> Batch:
@@ -92,7 +99,5 @@ def collate(samples: Sequence[Batch]) -> Batch:
     RuntimeError
         The samples' shapes differ.
     """
-    names = [field.name for field in fields(Batch)]
-    return Batch(
-        **{name: torch.cat([getattr(sample, name) for sample in samples]) for name in names}
-    )
+    each = [sample.tensors() for sample in samples]
+    return Batch(**{name: torch.cat([tensors[name] for tensors in each]) for name in each[0]})

@@ -178,6 +178,7 @@ def make_batch(
         masks_BNQF=MASKS[mask](sources_NQF, mixture_QF)[None],
         weight_B1QF=loss_weight(mixture_QF)[None, None],
         labels_BNC=torch.from_numpy(labels_NC)[None],
+        joints_BNRPVK=_joints(views),
     )
 
 
@@ -190,6 +191,11 @@ def _magnitudes(sources_NLF: torch.Tensor, mixture_LF: torch.Tensor) -> torch.Te
         else:
             np.abs(spectrum_LF.contiguous().numpy(), out=one_LF)
     return torch.from_numpy(whole_ZLF)
+
+
+def _joints(views: Sequence[View]) -> torch.Tensor | None:
+    read = [view.joints_RPVK for view in views if view.joints_RPVK is not None]
+    return _stacked(read) if read else None
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> torch.Tensor:

@@ -7,7 +7,8 @@ horizontal flip: a stored ST-GCN embedding of a mirrored musician is not the mir
 embedding (its joints would have to change sides and its x coordinates their sign before the
 network), and pictures flipped alone contradict the poses (tribert.md section 12, defect 6).
 
-Legend: T steps, H W picture rows and columns, P persons, K V channels and joints of an embedding.
+Legend: T steps, H W picture rows and columns, P persons, K V channels and joints of an embedding
+(of raw joints: x, y, confidence), R pose rows.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from model.tribert.clips import Clip, stage_record
 from model.tribert.config import DataConfig
 from model.tribert.crops import picture_rows
 from model.tribert.errors import SeparationError
+from pipeline.pose.normalise import normalise_poses
 from storage.store import FeatureStore
 
 _REDUCED = (
@@ -80,6 +82,8 @@ class View:
     pose_TPKV: np.ndarray
     present_TP: np.ndarray
     box_TP5: np.ndarray
+    joints_RPVK: np.ndarray | None = None
+    """Only where `data.joint_frames` asks for them."""
 
 
 class ViewReader:
@@ -114,7 +118,22 @@ class ViewReader:
             pose_TPKV=pose_TPKV,
             present_TP=present_TP,
             box_TP5=cut_boxes(boxes_TP4 / np.tile(size_T2, 2)[:, None], present_TP, whole, crop),
+            joints_RPVK=self._joints(clip, centre) if self.data.joint_frames else None,
         )
+
+    def _joints(self, clip: Clip, centre: int) -> np.ndarray:
+        """Return float32 (R, P, V, 3) as `Batch.joints_BNRPVK` has them."""
+        rows, track = self.data.joint_frames, clip.tracks["pose"]
+        (middle,) = track.nearest([clip.time_s(centre)])
+        start = middle - rows // 2
+        first, stop = max(start, 0), min(start + rows, track.rows)
+        keypoints, size, present = (
+            np.asarray(self.store.rows(self.stages["pose"], clip.item_id, name, first, stop))
+            for name in ("keypoints", "frame_size", "present")
+        )
+        poses_RPVK = normalise_poses(keypoints, size, present).transpose(1, 3, 2, 0)
+        beyond = (first - start, start + rows - stop)
+        return np.pad(poses_RPVK, (beyond, (0, 0), (0, 0), (0, 0)))
 
     def _rows(self, stage: str, clip: Clip, array: str, rows: Sequence[int]) -> list[Any]:
         """Return the rows in the order asked for; near ones are read in one slice."""
