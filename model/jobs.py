@@ -153,6 +153,33 @@ class EvaluateJob(_JsonJob):
         if not self.models:
             raise InvalidRecord(f"evaluation '{self.what}': no model given; name at least one")
 
+    @classmethod
+    def beside(
+        cls,
+        layout: Layout,
+        record: ModelRecord,
+        *,
+        what: str,
+        version: int,
+        models: Sequence[str],
+        configuration: Mapping[str, Any] | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """Return the evaluation of models on the snapshot and the stages of a model's record."""
+        job = cls(
+            what=what,
+            version=version,
+            model=list(models),
+            dataset=record.dataset,
+            snapshot=record.snapshot,
+            stages=record.stages,
+            configuration=configuration or {},
+            store_root=layout.root,
+            out_dir=layout.root,
+            device=device,
+        )
+        return replace(job, out_dir=layout.run(job.name))
+
     @property
     def models(self) -> tuple[str, ...]:
         """Every model's name, the one under test first."""

@@ -16,16 +16,17 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from model.jobs import EvaluateJob
-from model.retrieval.config import EVALUATION_VERSION, PRINTED, RECIPE, Config, EvaluationConfig
+from model.retrieval.config import PRINTED, RECIPE, Config, EvaluationConfig
 from model.retrieval.embeddings import ClipReader, Embeddings
 from model.retrieval.errors import RetrievalError
+from model.retrieval.jobs import job_for
 from model.retrieval.metrics import TOP, chance, figures, ranks
 from model.retrieval.recipe import embeddings_of, refuse_seen
 from model.retrieval.scorer import Scorers
@@ -209,22 +210,6 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def job_for(root: Path, models: Sequence[str], out_dir: Path, device: str) -> EvaluateJob:
-    """Return the evaluation of published scorers on the snapshot that the first was trained on."""
-    record = read_model(open_store(root), models[0])["record"]
-    return EvaluateJob(
-        what=RECIPE,
-        version=EVALUATION_VERSION,
-        model=list(models),
-        dataset=record["dataset"],
-        snapshot=record["snapshot"],
-        stages=record["stages"],
-        store_root=root,
-        out_dir=out_dir,
-        device=device,
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the results of published scorers as JSON, and as a table on stderr."""
     parser = argparse.ArgumentParser(prog="python -m model.retrieval.evaluate")
@@ -234,8 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            job = job_for(options.store, options.models, Path(folder), options.device)
-            results = evaluate(job)
+            job = job_for(open_store(options.store), options.models, device=options.device)
+            results = evaluate(replace(job, out_dir=Path(folder)))
     except (TrainingError, StoreError) as error:
         print(f"evaluation failed: {error}", file=sys.stderr)
         return 1

@@ -20,8 +20,9 @@ from model.retrieval.module import RetrievalModule
 from model.train.fit import Device
 from model.train.parts import TrainParts
 from model.tribert.clips import ClipSet, find_clips, stages_read
-from model.tribert.published import RECIPE as TRIBERT
-from model.tribert.published import Published, load_published, seen_of
+from model.tribert.described import RECIPE as TRIBERT
+from model.tribert.described import seen_of
+from model.tribert.published import Published, load_published
 from storage.layout import open_store
 from storage.records import DatasetItem
 from storage.store import FeatureStore

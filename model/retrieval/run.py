@@ -11,63 +11,23 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from model.evaluate_main import evaluate as publish_evaluation_of
 from model.jobs import TrainJob
-from model.retrieval.config import RECIPE, RECIPE_VERSION, Config, presets
-from model.retrieval.evaluate import job_for, table
+from model.retrieval.config import Config, presets
+from model.retrieval.evaluate import table
+from model.retrieval.jobs import job_for, train_jobs
 from model.settings import settings_of_text
 from model.train.errors import TrainingError
 from model.train.main import speak, train
 from storage.errors import StoreError
 from storage.layout import Layout, open_store
-from storage.models import ModelRecord, read_evaluation, read_model
-
-KINDS: tuple[Mapping[str, str], ...] = (
-    {"embedding": "transformer", "protocol": "joint"},
-    {"embedding": "transformer", "protocol": "alone"},
-    {"embedding": "input", "protocol": "joint"},
-)
-"""Rows of the table: the paper's, the leak-free one, the paper's baseline."""
+from storage.models import read_evaluation
 
 log = logging.getLogger("model.retrieval.run")
-
-
-def train_jobs(
-    layout: Layout, tribert: str, config: Config, *, seed: int = 0, device: str = "auto"
-) -> list[TrainJob]:
-    """Return the jobs of a table's scorers, one a kind of embedding.
-
-    Parameters
-    ----------
-    tribert
-        Name of the published TriBERT; its snapshot and stages are taken over.
-    config
-        `tribert`, `embedding` and `protocol` are filled in.
-
-    Raises
-    ------
-    storage.errors.ItemNotFound
-        There is no such model.
-    """
-    record = ModelRecord.from_json(read_model(layout, tribert)["record"])
-    configs = [replace(config, tribert=tribert, **kind) for kind in KINDS]  # type: ignore[arg-type]
-    return [
-        TrainJob.beside(
-            layout,
-            record,
-            recipe=RECIPE,
-            recipe_version=RECIPE_VERSION,
-            configuration=each.as_json(),
-            seed=seed,
-            device=device,
-        )
-        for each in configs
-    ]
 
 
 def run(layout: Layout, jobs: Sequence[TrainJob]) -> dict[str, Any]:
@@ -78,8 +38,7 @@ def run(layout: Layout, jobs: Sequence[TrainJob]) -> dict[str, Any]:
     for job in jobs:
         train(job)
     names = [job.name for job in jobs]
-    evaluation = job_for(layout.root, names, layout.root, jobs[0].device)
-    evaluation = replace(evaluation, out_dir=layout.run(evaluation.name))
+    evaluation = job_for(layout, names, device=jobs[0].device)
     publish_evaluation_of(evaluation)
     return read_evaluation(layout, evaluation.name)
 

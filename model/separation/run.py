@@ -11,87 +11,22 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from model.evaluate_main import evaluate as publish_evaluation_of
-from model.jobs import EvaluateJob, TrainJob
-from model.separation.config import RECIPE, RECIPE_VERSION, System, twin
+from model.jobs import TrainJob
+from model.separation.jobs import SYSTEMS, baseline_jobs, table_job
 from model.separation.table import table
 from model.settings import settings_of_text
 from model.train.errors import TrainingError
 from model.train.main import speak, train
-from model.tribert.config import Config as TribertConfig
-from model.tribert.evaluation_config import (
-    EVALUATION_VERSION,
-    EvaluationConfig,
-    evaluation_presets,
-)
-from model.tribert.published import read_tribert
+from model.tribert.evaluation_config import EvaluationConfig, evaluation_presets
 from storage.errors import StoreError
 from storage.layout import Layout, open_store
-from storage.models import ModelRecord, read_evaluation
-
-SYSTEMS: tuple[System, ...] = get_args(System)
+from storage.models import read_evaluation
 
 log = logging.getLogger("model.separation.run")
-
-
-def baseline_jobs(
-    layout: Layout, tribert: str, systems: Sequence[System] = SYSTEMS, *, device: str = "auto"
-) -> list[TrainJob]:
-    """Return the training jobs of a TriBERT's baselines, with its snapshot, stages and seed.
-
-    Raises
-    ------
-    storage.errors.ItemNotFound
-        There is no such model.
-    SeparationError
-        It is a model of another recipe.
-    """
-    record = ModelRecord.from_json(read_tribert(layout, tribert)["record"])
-    config = TribertConfig.from_json(record.configuration)
-    return [
-        TrainJob.beside(
-            layout,
-            record,
-            recipe=RECIPE,
-            recipe_version=RECIPE_VERSION,
-            configuration=twin(config, system).as_json(),
-            seed=record.seed,
-            device=device,
-        )
-        for system in systems
-    ]
-
-
-def table_job(
-    layout: Layout,
-    tribert: str,
-    baselines: Sequence[str],
-    settings: EvaluationConfig,
-    *,
-    device: str = "auto",
-) -> EvaluateJob:
-    """Return the evaluation of a TriBERT and of published baselines on its own test items.
-
-    Raises as `baseline_jobs`.
-    """
-    record = ModelRecord.from_json(read_tribert(layout, tribert)["record"])
-    job = EvaluateJob(
-        what="separation",
-        version=EVALUATION_VERSION,
-        model=[tribert, *baselines],
-        dataset=record.dataset,
-        snapshot=record.snapshot,
-        stages=record.stages,
-        configuration=settings.as_json(),
-        store_root=layout.root,
-        out_dir=layout.root,
-        device=device,
-    )
-    return replace(job, out_dir=layout.run(job.name))
 
 
 def run(

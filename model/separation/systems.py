@@ -18,8 +18,8 @@ from model.separation.module import build_network
 from model.separation.scoring import Permutation
 from model.train.publish import read_weights
 from model.tribert.config import DataConfig
+from model.tribert.described import RECIPE as TRIBERT
 from model.tribert.errors import SeparationError
-from model.tribert.published import RECIPE as TRIBERT
 from model.tribert.published import load_published
 from storage.layout import Layout
 from storage.models import read_model

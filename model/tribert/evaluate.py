@@ -36,11 +36,11 @@ from model.tribert.clips import (
     spectrogram_config,
     stages_read,
 )
+from model.tribert.described import seen_of
 from model.tribert.errors import SeparationError
 from model.tribert.evaluation_config import EvaluationConfig
 from model.tribert.examples import save_example, thumbnails
 from model.tribert.metrics import silent
-from model.tribert.published import seen_of
 from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
 from model.tribert.spectrogram import istft

@@ -19,9 +19,9 @@ import torch
 
 from model.train.publish import read_weights
 from model.tribert.config import Config
+from model.tribert.described import class_names_of, read_tribert, seen_of
 from model.tribert.errors import SeparationError
 from model.tribert.network import TriBERT
-from model.tribert.published import class_names_of, read_tribert, seen_of
 from pipeline.datasets.leaks import Leak
 from storage.fingerprint import json_differences
 from storage.layout import Layout

@@ -26,6 +26,7 @@ from model.retrieval.embeddings import (
     refined_together,
 )
 from model.retrieval.errors import RetrievalError
+from model.retrieval.jobs import KINDS, job_for
 from model.retrieval.metrics import chance, figures, ranks
 from model.retrieval.module import RetrievalModule
 from model.retrieval.recipe import build
@@ -303,7 +304,7 @@ def evaluated(tone_store, tribert, tmp_path_factory):
         assert publish_trained(tone_store.layout, job, parts, result)
         names.append(job.name)
     folder = tmp_path_factory.mktemp("retrieval")
-    job = evaluation.job_for(tone_store.layout.root, names, folder, "cpu")
+    job = replace(job_for(tone_store.layout, names, device="cpu"), out_dir=folder)
     return evaluation.evaluate(job), job
 
 
@@ -388,7 +389,7 @@ def test_one_command_trains_and_publishes_the_table(tone_store, tribert, capsys)
     results = json.loads(first.out)
     assert len(results["rows"]) == 15
     assert {(row["embedding"], row["protocol"]) for row in results["rows"]} == {
-        (kind["embedding"], kind["protocol"]) for kind in run.KINDS
+        (kind["embedding"], kind["protocol"]) for kind in KINDS
     }
     published = {path: path.stat().st_mtime_ns for path in tone_store.layout.models().rglob("*")}
     assert run.main(arguments) == 0

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from model.separation.config import Config
-from model.separation.run import baseline_jobs, main
+from model.separation.jobs import baseline_jobs
+from model.separation.run import main
 from model.tribert.config import Config as TribertConfig
 from model.tribert.config import presets
 from model.tribert.network import TriBERT

@@ -18,11 +18,12 @@ from model.tribert.config import (
     finetune_override,
     presets,
 )
+from model.tribert.described import seen_items
 from model.tribert.errors import SeparationError
 from model.tribert.evaluate import evaluate
 from model.tribert.finetune import HEAD_LAYERS, MAP_LAYERS
 from model.tribert.network import TriBERT
-from model.tribert.published import load_published, seen_items
+from model.tribert.published import load_published
 from model.tribert.recipe import build
 from storage.errors import ItemNotFound
 from storage.fingerprint import StageRecord
