@@ -137,6 +137,7 @@ presets: dict[str, Config] = {
     "tiny": twin(tribert_presets["tiny"], "sound_of_pixels"),
     "paper": twin(tribert_presets["paper"], "sound_of_pixels"),
     "released": Config(),
+    "modern": twin(tribert_presets["modern"], "sound_of_pixels"),
 }
 """By the name of the TriBERT that they stand beside; `system` chooses the other baseline."""
 

@@ -4,212 +4,59 @@ In: a preset's name, or the JSON of a job. Out: a `Config` that the data, the ne
 training read; its JSON form is part of a model's fingerprint.
 
 Where the paper and its published code differ, `paper` and `released` take one side each
-(tribert.md lists the places); `tiny` is `paper` made small enough for two CPU cores, with what
-short training needs: gated mask channels, complementary masks, a loss on the attention maps, and
-wider crops in changed colours, since a backbone that starts from nothing on few clips would learn
-each clip's background.
+(tribert.md lists the places). `modern` takes what is known to be better (separation_baselines.md
+section 6), each a setting of its own. `reduced` makes a configuration small enough for two CPU
+cores; `tiny` is `paper` reduced, with what short training needs: gated mask channels,
+complementary masks, a loss on the attention maps, and wider crops in changed colours, since a
+backbone that starts from nothing on few clips would learn each clip's background.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from model.settings import ConfigError, Settings
+from model.tribert.sections import (
+    SPECTROGRAM_STAGES,
+    TIME_HEADS,
+    AudioConfig,
+    DataConfig,
+    EncoderConfig,
+    HeadConfig,
+    InitialConfig,
+    LossConfig,
+    OptimConfig,
+    PoseConfig,
+    SeparationConfig,
+    VisionConfig,
+    stages_needed,
+)
+
+__all__ = [
+    "FINE_TUNING_RATE",
+    "FINE_TUNING_STEPS",
+    "RECIPE_VERSION",
+    "SPECTROGRAM_STAGES",
+    "AudioConfig",
+    "Config",
+    "DataConfig",
+    "EncoderConfig",
+    "HeadConfig",
+    "InitialConfig",
+    "LossConfig",
+    "OptimConfig",
+    "PoseConfig",
+    "SeparationConfig",
+    "VisionConfig",
+    "finetune_override",
+    "presets",
+    "reduced",
+    "stages_needed",
+    "steps_override",
+]
 
 RECIPE_VERSION = 1
-
-SPECTROGRAM_STAGES = {
-    "stored": ("frames", "stft", "pose_embed"),
-    "computed": ("frames", "audio_11025", "pose_embed"),
-}
-"""What samples are made of, by `DataConfig.spectrogram`."""
-stages_needed = SPECTROGRAM_STAGES["stored"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
-    """What one sample is: shapes, times and random draws.
-
-    A crop has `spec_frames` STFT frames and starts on the hop grid; pictures are consecutive rows
-    of the frames stage around its middle, `picture_stride` rows apart.
-    """
-
-    videos: int = 2
-    """N, videos of a mix"""
-    steps: int = 3
-    """T, pictures of a video (the SOS step is made by the network)"""
-    picture_stride: int = 1
-    picture_px: int = 224
-    spec_frames: int = 256
-    spec_rows: int = 256
-    """rows of the warped (log-frequency) spectrogram"""
-    spectrogram: Literal["stored", "computed"] = "stored"
-    """stored: crops are read from the stft stage; computed: from the sound, with the published
-    window and hop"""
-    mask: Literal["half", "dominant", "ratio"] = "half"
-    """half: |S_n| > |S_mix| / 2; dominant: loudest source of the cell; ratio: |S_n| / sum |S_m|"""
-    scale_low: float = 1 / 1.1
-    """a training crop's side, as a share of the picture's: drawn from scale_low .. scale_high;
-    the default is the published 224 of 246 pixels"""
-    scale_high: float = 1 / 1.1
-    resize: Literal["area", "linear"] = "area"
-    """how a picture is made smaller: the mean of the pixels that a new one covers, or four of them
-    (five times as fast; taken up to 1.5 times the wanted size, where no pixel is skipped)"""
-    colour: float = 0.0
-    """brightness, and each colour, are multiplied by 1 - colour .. 1 + colour in training"""
-    gain_low: float = 0.5
-    gain_high: float = 1.5
-    other_class: float = 0.0
-    """share of the mixes whose partner is drawn from the videos that share no label"""
-    epoch_mixes: int = 0
-    """mixes of an epoch; 0: one for each training video"""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale_low <= self.scale_high <= 1:
-            raise ConfigError(
-                f"data.scale_low={self.scale_low}, data.scale_high={self.scale_high}: "
-                "expected 0 < scale_low <= scale_high <= 1"
-            )
-        if not 0 <= self.colour < 1:
-            raise ConfigError(f"data.colour={self.colour}: expected 0 <= colour < 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisionConfig:
-    """Backbone and visual segmentation network (tribert.md section 1)."""
-
-    backbone: Literal["resnet50", "small"] = "resnet50"
-    small_widths: tuple[int, ...] = (16, 32, 64, 96)
-    """channels after each halving of the picture, for the backbone `small`"""
-    feature_width: int = 1024
-    """channels of V_e, and width of a token"""
-    expansive: Literal["spatial", "class_softmax"] = "spatial"
-    """normalisation of the expansive branch: over places (paper) or over classes (released)"""
-    objects: int = 2
-    """class maps pooled from each picture"""
-    norm_tokens: bool = True
-    sos: Literal["pictures", "features"] = "pictures"
-    """what is averaged over the pictures: they themselves, or their feature maps (cheaper)"""
-    dropout: float = 0.2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoseConfig:
-    """Tokens from stored ST-GCN embeddings (tribert.md section 2)."""
-
-    channels: int = 256
-    joints: int = 68
-    persons: int = 2
-    dropout: float = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioConfig:
-    """Input of both audio networks, and the VGG-like one (tribert.md section 3)."""
-
-    log: Literal["ln", "log1p"] = "log1p"
-    input_norm: bool = True
-    widths: tuple[int, ...] = (64, 128, 256, 256, 512, 512, 512)
-    dropout: float = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderConfig:
-    """The three transformer streams (tribert.md section 4)."""
-
-    layers: int = 6
-    vision_width: int = 1024
-    pose_width: int = 1024
-    audio_width: int = 512
-    vision_ffn: int = 1024
-    pose_ffn: int = 1024
-    audio_ffn: int = 1024
-    heads: int = 8
-    co_width: int = 512
-    co_heads: int = 8
-    keys: Literal["sequence", "feature"] = "sequence"
-    """how a stream's two partners are joined: more keys (paper) or wider keys (released)"""
-    dropout: float = 0.1
-    token_mask: float = 0.15
-    """share of the vision and pose tokens chosen in training; 9 of 10 of these are set to zero"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadConfig:
-    """Classification of each stream (tribert.md section 4, WSDDN and audio head)."""
-
-    regions: Literal["tokens", "slots"] = "tokens"
-    """tokens: WSDDN on the features of all real tokens (paper); slots: on logits of two slots"""
-    audio: Literal["sigmoid", "softmax"] = "sigmoid"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeparationConfig:
-    """Attention U-Net and the way that it is conditioned (tribert.md section 5)."""
-
-    unet: Literal["strided", "double"] = "strided"
-    """strided: 4x4 stride-2 convolutions (paper); double: pairs of 3x3 and pooling (released)"""
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512, 512, 512)
-    """channels of each level; for `double` the last one is the bottleneck"""
-    fusion: Literal["keys", "channel_softmax"] = "keys"
-    """keys: one key for each stream and slot (paper); channel_softmax: one vector (released)"""
-    mask_channels: int = 1
-    """1: the U-Net's output is the mask; K > 1: K maps, summed with weights that the SOS features
-    give (as in Sound-of-Pixels), which conditions the output directly and learns much faster"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossConfig:
-    """Weights of the terms of the loss; a class term is averaged over mixes and classes."""
-
-    mask: float = 1.0
-    vision: float = 1.0
-    pose: float = 1.0
-    audio: float = 1.0
-    maps: float = 0.0
-    """BCE on the class scores of the attention maps"""
-    over_videos: Literal["mean", "sum"] = "mean"
-    """how a class term joins the videos of a mix"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimConfig:
-    """AdamW with one learning rate a group, linear warm-up, then decay to zero."""
-
-    batch_size: int = 12
-    max_steps: int = 420_000
-    val_every_steps: int = 2_000
-    lr_backbone: float = 1e-5
-    lr_encoder: float = 5e-5
-    """tokens, transformer and heads"""
-    lr_unet: float = 1e-4
-    """U-Net and fusion"""
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    """share of the steps"""
-    decay: Literal["linear", "cosine"] = "linear"
-    clip_norm: float = 1.0
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """bf16-mixed: products and convolutions in bfloat16 (autocast), weights and losses float32"""
-    accumulate: int = 1
-    """parts that a step's batch is computed in, one after the other; a divisor of batch_size"""
-    checkpoint_activations: bool = False
-    """keep the inputs of large blocks only and compute the rest again: less memory, more time"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitialConfig:
-    """Fine-tuning: what a training starts from (TriBERT section 4.1; tribert.md section 9)."""
-
-    model: str = ""
-    """name of a published TriBERT of the same network; empty: random weights"""
-    maps: Literal["keep", "swap"] = "keep"
-    """keep: the attention maps stay those of the model's own classes; swap: new ones for the new
-    classes, so that which maps are pooled is learned from nothing"""
-    overlap: Literal["refuse", "allow"] = "refuse"
-    """allow: the model, and the ST-GCN of its poses, may have seen test videos, as in the paper;
-    those of the model are counted in the new one's record and evaluations"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +94,7 @@ def _check(config: Config) -> None:
         raise ConfigError("encoder.keys 'feature': vision.objects must equal pose.persons")
     if separation.fusion == "channel_softmax" and separation.widths[-1] != 3 * encoder.co_width:
         raise ConfigError("separation.widths: 'channel_softmax' needs a bottleneck of 3 x co_width")
+    _check_conditioning(separation, encoder)
     step = 2 ** (len(separation.widths) - (separation.unet == "double"))
     for name in ("spec_rows", "spec_frames"):
         if getattr(config.data, name) % step:
@@ -259,22 +107,54 @@ def _check(config: Config) -> None:
         )
 
 
-def _tiny() -> Config:
-    return Config(
-        data=DataConfig(
-            picture_px=64,
-            spec_frames=64,
-            spec_rows=64,
-            mask="dominant",
-            scale_low=0.6,
-            scale_high=1.0,
-            colour=0.4,
-            other_class=0.5,
-        ),
-        vision=VisionConfig(backbone="small", feature_width=128, sos="features"),
-        pose=PoseConfig(channels=64),
-        audio=AudioConfig(widths=(16, 32, 64, 64)),
-        encoder=EncoderConfig(
+def _check_conditioning(separation: SeparationConfig, encoder: EncoderConfig) -> None:
+    if separation.fusion == "none" and separation.mask_channels < 2:
+        raise ConfigError(
+            f"separation.mask_channels={separation.mask_channels}: with separation.fusion 'none' "
+            "nothing but the channels' weights tells the videos apart; expected 2 at least"
+        )
+    if separation.fusion == "tokens" and separation.widths[-1] % encoder.co_heads:
+        raise ConfigError(
+            f"separation.widths: with separation.fusion 'tokens' the bottleneck's width is a "
+            f"multiple of encoder.co_heads={encoder.co_heads}, got {separation.widths[-1]}"
+        )
+    deepest = len(separation.widths) - 1
+    attention = separation.time_attention
+    if not 0 <= attention <= deepest:
+        raise ConfigError(
+            f"separation.time_attention={attention}: expected 0 (nowhere) to {deepest}, the "
+            "halvings before the bottleneck"
+        )
+    if attention and separation.widths[attention - (separation.unet == "strided")] % TIME_HEADS:
+        raise ConfigError(
+            f"separation.widths: the level that attends over time has a multiple of {TIME_HEADS} "
+            f"channels, got {separation.widths}"
+        )
+
+
+REDUCED_HALVINGS = 2
+"""A reduced spectrogram is so often halved as to have 64 rows instead of 256."""
+
+
+def reduced(config: Config) -> Config:
+    """Return the same model small: sizes, and the rates and steps that suit them.
+
+    Pictures and spectrograms have 64 rows and columns, the widths are an eighth or less, and a
+    training has 240 steps of 16 mixes. Every other setting stays.
+    """
+    separation = config.separation
+    double = separation.unet == "double"
+    co_width = 64
+    widths = (16, 32, 64, 128, 3 * co_width if double else 128)
+    attention = separation.time_attention
+    return replace(
+        config,
+        data=replace(config.data, picture_px=64, spec_frames=64, spec_rows=64),
+        vision=replace(config.vision, backbone="small", feature_width=128),
+        pose=replace(config.pose, channels=64),
+        audio=replace(config.audio, widths=(16, 32, 64, 64)),
+        encoder=replace(
+            config.encoder,
             layers=2,
             vision_width=128,
             pose_width=128,
@@ -283,20 +163,43 @@ def _tiny() -> Config:
             pose_ffn=128,
             audio_ffn=128,
             heads=4,
-            co_width=64,
+            co_width=co_width,
             co_heads=4,
         ),
-        separation=SeparationConfig(widths=(16, 32, 64, 128, 128), mask_channels=16),
-        loss=LossConfig(maps=0.5),
-        optim=OptimConfig(
+        separation=replace(
+            separation,
+            widths=widths,
+            mask_channels=min(separation.mask_channels, 16),
+            time_attention=max(attention - REDUCED_HALVINGS, 1) if attention else 0,
+        ),
+        optim=replace(
+            config.optim,
             batch_size=16,
             max_steps=240,
             val_every_steps=60,
             lr_backbone=1e-3,
             lr_encoder=1e-3,
             lr_unet=2e-3,
-            decay="cosine",
         ),
+    )
+
+
+def _tiny() -> Config:
+    small = reduced(Config())
+    return replace(
+        small,
+        data=replace(
+            small.data,
+            mask="dominant",
+            scale_low=0.6,
+            scale_high=1.0,
+            colour=0.4,
+            other_class=0.5,
+        ),
+        vision=replace(small.vision, sos="features"),
+        separation=replace(small.separation, mask_channels=16),
+        loss=replace(small.loss, maps=0.5),
+        optim=replace(small.optim, decay="cosine"),
     )
 
 
@@ -320,7 +223,46 @@ def _released() -> Config:
     )
 
 
-presets: dict[str, Config] = {"tiny": _tiny(), "paper": _paper(), "released": _released()}
+def _modern() -> Config:
+    """Return what is known to be better (separation_baselines.md section 6), at full size.
+
+    log1p, the input norm, keys of each stream and masks for absent persons are those of `paper`;
+    the 7-level U-Net runs once for all sources of a mix; rates are those of a backbone that starts
+    from random weights.
+    """
+    base = _paper()
+    return replace(
+        base,
+        data=replace(
+            base.data,
+            mask="dominant",
+            scale_low=0.6,
+            scale_high=1.0,
+            colour=0.4,
+            other_class=0.5,
+        ),
+        vision=replace(base.vision, sos="features"),
+        separation=SeparationConfig(fusion="none", mask_channels=32, time_attention=4),
+        loss=replace(base.loss, maps=0.5),
+        optim=replace(
+            base.optim,
+            max_steps=105_000,
+            lr_backbone=1e-4,
+            lr_encoder=1e-4,
+            lr_unet=1e-4,
+            warmup=0.01,
+            decay="cosine",
+            precision="bf16-mixed",
+        ),
+    )
+
+
+presets: dict[str, Config] = {
+    "tiny": _tiny(),
+    "paper": _paper(),
+    "released": _released(),
+    "modern": _modern(),
+}
 
 
 def steps_override(max_steps: int) -> dict[str, Any]:

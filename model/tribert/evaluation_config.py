@@ -5,7 +5,7 @@ In: the `configuration` of an `EvaluateJob`. Out: an `EvaluationConfig`. No torc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.settings import ConfigError, Settings
 
@@ -60,5 +60,6 @@ evaluation_presets: dict[str, EvaluationConfig] = {
     "tiny": EvaluationConfig(pairs=24),
     "paper": PUBLISHED,
     "released": PUBLISHED,
+    "modern": replace(PUBLISHED, mask_application="soft"),
 }
 """By the name of the model's preset."""

@@ -18,7 +18,7 @@ from model.tribert.audio_tokens import AudioTokens, SpectrogramInput
 from model.tribert.batch import Batch
 from model.tribert.config import Config
 from model.tribert.encoder import Encoder, SosPooler
-from model.tribert.fusion import ChannelSoftmaxFusion, KeyFusion
+from model.tribert.fusion import build_fusion
 from model.tribert.heads import Heads
 from model.tribert.pose_tokens import PoseTokens, with_sos
 from model.tribert.unet import build_unet
@@ -84,13 +84,11 @@ class TriBERT(nn.Module):
         self.pose = PoseTokens(config.pose, encoder.pose_width)
         self.audio = AudioTokens(config.audio, encoder.audio_width)
         self.encoder = Encoder(encoder)
-        self.pooler = SosPooler(encoder)
+        self.fuses_tokens = separation.fusion == "tokens"
+        pooled = not self.fuses_tokens or separation.mask_channels > 1
+        self.pooler = SosPooler(encoder) if pooled else None
         self.heads = Heads(config.heads, widths, classes)
-        self.fusion = (
-            KeyFusion(encoder.co_width, separation.widths[-1])
-            if separation.fusion == "keys"
-            else ChannelSoftmaxFusion(separation.widths[-1], encoder.dropout)
-        )
+        self.fusion = build_fusion(config)
         self.unet = build_unet(separation)
         self.map_weights = (
             nn.Linear(3 * encoder.co_width, separation.mask_channels)
@@ -101,7 +99,7 @@ class TriBERT(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """Return masks and probabilities of every video of every mix."""
-        mixes, videos = batch.labels_BNC.shape[:2]
+        videos = batch.labels_BNC.shape[1]
         log_B1QF = self.spectrogram(batch.mix_B1QF)
         seen = self.vision(batch.frames_BNTHWC.flatten(0, 1))
         pose_ZSPD, valid_ZSP = self._pose_tokens(batch)
@@ -112,8 +110,8 @@ class TriBERT(nn.Module):
         valid = Streams(all_valid, valid_ZSP, torch.ones_like(valid_ZSP))
         steps = self._encode(Streams(vision_ZSPD, self._hide_tokens(pose_ZSPD), audio_ZSPD), valid)
         classes = self.heads(steps, valid)
-        logits_Z1QF = self._separate(log_B1QF, videos, self.pooler(steps), valid)
-        return _outputs(seen, steps, classes, logits_Z1QF[:, 0], (mixes, videos))
+        logits_BNQF = self._separate(log_B1QF, videos, steps, valid)
+        return _outputs(seen, steps, classes, logits_BNQF)
 
     def _pose_tokens(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return pose tokens (Z, S, P, D) and which of them are valid (Z, S, P)."""
@@ -143,20 +141,40 @@ class TriBERT(nn.Module):
         )
 
     def _separate(
-        self, log_B1QF: torch.Tensor, videos: int, pooled: Streams, valid: Streams
+        self, log_B1QF: torch.Tensor, videos: int, steps: Streams, valid: Streams
     ) -> torch.Tensor:
-        """Return mask logits (Z, 1, Q, F); the way down runs once a mix."""
-        encoded = self.unet.encode(log_B1QF).repeat(videos)
+        """Return mask logits (B, N, Q, F).
+
+        The way down runs once a mix, and the way up, too, where the bottleneck depends on no video.
+        """
+        pooled = self.pooler(steps) if self.pooler else None
         sos_valid = Streams(*(valid_ZSP[:, 0] for valid_ZSP in valid))
-        fused = self.fusion(encoded.bottleneck_BEQF, pooled, sos_valid)
-        maps_ZKQF = self.unet.decode(encoded._replace(bottleneck_BEQF=fused))
-        if self.map_weights is None:
-            return maps_ZKQF
-        weights_ZK = self.map_weights(_mean_of_valid(pooled, sos_valid))
-        return (maps_ZKQF * weights_ZK[..., None, None]).sum(1, keepdim=True)
+        encoded = self.unet.encode(log_B1QF)
+        if self.fusion is not None:
+            encoded = encoded.repeat(videos)
+            if pooled is None or self.fuses_tokens:
+                given = Streams(*(x_ZSPD.flatten(1, 2) for x_ZSPD in steps))
+                keys = Streams(*(valid_ZSP.flatten(1, 2) for valid_ZSP in valid))
+            else:
+                given, keys = pooled, sos_valid
+            fused = self.fusion(encoded.bottleneck_BEQF, given, keys)
+            encoded = encoded._replace(bottleneck_BEQF=fused)
+        maps = self.unet.decode(encoded)
+        if self.map_weights is None or pooled is None:
+            return maps[:, 0].unflatten(0, (-1, videos))
+        weights_ZK = self.map_weights(mean_of_valid(pooled, sos_valid))
+        if self.fusion is None:
+            return weighed(maps, weights_ZK.unflatten(0, (-1, videos)))
+        return (maps * weights_ZK[..., None, None]).sum(1).unflatten(0, (-1, videos))
 
 
-def _mean_of_valid(pooled: Streams, valid: Streams) -> torch.Tensor:
+def weighed(maps_BKQF: torch.Tensor, weights_BNK: torch.Tensor) -> torch.Tensor:
+    """Return (B, N, Q, F): for each video the sum of the maps of its mix, by its weights."""
+    cells_BLK = maps_BKQF.permute(0, 2, 3, 1).flatten(1, 2)
+    return (cells_BLK @ weights_BNK.mT).mT.unflatten(2, maps_BKQF.shape[2:])
+
+
+def mean_of_valid(pooled: Streams, valid: Streams) -> torch.Tensor:
     """Return the streams' means over valid slots, one after the other: (Z, 3 X)."""
     means = []
     for x_ZPX, valid_ZP in zip(pooled, valid, strict=True):
@@ -169,11 +187,11 @@ def _outputs(
     seen: VisionOutput,
     steps: Streams,
     classes: Streams,
-    logits_ZQF: torch.Tensor,
-    batch_shape: tuple[int, int],
+    logits_BNQF: torch.Tensor,
 ) -> Outputs:
+    batch_shape = logits_BNQF.shape[:2]
     return Outputs(
-        mask_logits_BNQF=logits_ZQF.unflatten(0, batch_shape),
+        mask_logits_BNQF=logits_BNQF,
         vision_BNC=classes.vision.unflatten(0, batch_shape),
         pose_BNC=classes.pose.unflatten(0, batch_shape),
         audio_BNC=classes.audio.unflatten(0, batch_shape),

@@ -68,7 +68,7 @@ class PlainTriBERT(nn.Module):
         tokens = Streams(seen.tokens_BSOD, network.pose(pose, box), audio_ZSPD)
         steps = self._encode(tokens, valid)
         classes = network.heads(steps, valid)
-        logits_Z1QF = self._separate(log_Z1QF, network.pooler(steps), valid)
+        logits_Z1QF = self._separate(log_Z1QF, steps, valid)
         shape = (mixes, videos)
         return Outputs(
             mask_logits_BNQF=logits_Z1QF[:, 0].unflatten(0, shape),
@@ -95,13 +95,19 @@ class PlainTriBERT(nn.Module):
             *(x.unflatten(1, before.shape[1:3]) for x, before in zip(flat, tokens, strict=True))
         )
 
-    def _separate(self, log_Z1QF: torch.Tensor, pooled: Streams, valid: Streams) -> torch.Tensor:
+    def _separate(self, log_Z1QF: torch.Tensor, steps: Streams, valid: Streams) -> torch.Tensor:
         network = self.network
+        pooled = network.pooler(steps) if network.pooler else None
         encoded = network.unet.encode(log_Z1QF)
         sos_valid = Streams(*(valid_ZSP[:, 0] for valid_ZSP in valid))
-        fused = fuse(network.fusion, encoded.bottleneck_BEQF, pooled, sos_valid)
+        if pooled is None or network.fuses_tokens:
+            given = Streams(*(x.flatten(1, 2) for x in steps))
+            keys = Streams(*(v.flatten(1, 2) for v in valid))
+        else:
+            given, keys = pooled, sos_valid
+        fused = fuse(network.fusion, encoded.bottleneck_BEQF, given, keys)
         maps_ZKQF = network.unet.decode(encoded._replace(bottleneck_BEQF=fused))
-        if network.map_weights is None:
+        if network.map_weights is None or pooled is None:
             return maps_ZKQF
         means = []
         for x_ZPX, valid_ZP in zip(pooled, sos_valid, strict=True):
@@ -158,18 +164,21 @@ def co_block(block: CoBlock, tokens: Streams, valid: Streams) -> Streams:
 
 
 def fuse(
-    fusion: KeyFusion | ChannelSoftmaxFusion,
+    fusion: KeyFusion | ChannelSoftmaxFusion | None,
     bottleneck_BEQF: torch.Tensor,
-    pooled: Streams,
+    seen: Streams,
     valid: Streams,
 ) -> torch.Tensor:
     """Return the bottleneck (B, E, Q, F) with what is seen fused in."""
+    if fusion is None:
+        return bottleneck_BEQF
     if isinstance(fusion, ChannelSoftmaxFusion):
-        return fusion(bottleneck_BEQF, pooled, valid)
+        return fusion(bottleneck_BEQF, seen, valid)
     places_BLE = bottleneck_BEQF.flatten(2).transpose(1, 2)
-    keys_BME = torch.cat([key(x) for key, x in zip(fusion.key, pooled, strict=True)], dim=1)
-    values_BME = torch.cat([value(x) for value, x in zip(fusion.value, pooled, strict=True)], 1)
+    keys_BME = torch.cat([key(x) for key, x in zip(fusion.key, seen, strict=True)], dim=1)
+    values_BME = torch.cat([value(x) for value, x in zip(fusion.value, seen, strict=True)], 1)
     query_BLE = fusion.query(fusion.norm(places_BLE))
-    hidden = attend(query_BLE, keys_BME, values_BME, 1, torch.cat(valid, dim=1)) + places_BLE
+    keys_valid = torch.cat(valid, dim=1)
+    hidden = attend(query_BLE, keys_BME, values_BME, fusion.heads, keys_valid) + places_BLE
     fused_BLE = fusion.mlp(hidden) + hidden
     return fused_BLE.transpose(1, 2).unflatten(2, bottleneck_BEQF.shape[2:])

@@ -1,10 +1,12 @@
 """Attention U-Nets: the mixture's log spectrogram to maps of the same size.
 
 In: log spectrogram (to `encode`), and the bottleneck as a fusion returns it (to `decode`). Out:
-K maps of the input's size. `encode` runs once a mix, `decode` once a video: nothing before the
-bottleneck depends on the video (TriBERT section 3.2.1; tribert.md section 5).
+K maps of the input's size. `encode` runs once a mix, as nothing before the bottleneck depends on
+the video; `decode` once a video, or once a mix where the bottleneck depends on none (TriBERT
+section 3.2.1; tribert.md section 5).
 
-Legend: B batch, Q F rows and columns, E bottleneck width, K maps, W a level's width.
+Legend: B batch, Q F rows and columns, E bottleneck width, K maps, W a level's width, H heads,
+A channels of a head.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from model.tribert.config import SeparationConfig
+from model.tribert.sections import TIME_HEADS
 
 
 class Encoded(NamedTuple):
@@ -144,7 +147,39 @@ class DoubleUNet(nn.Module):
         return self.out(x)
 
 
+class TimeAttention(nn.Module):
+    """Whole frames attend to each other, added to the input (as in DAVIS' U-Net).
+
+    Query, key and value of a frame are all of its rows: a note is found again wherever in the
+    stretch it comes, whatever its height. The output layer starts at zero, so that a network
+    starts as one without. Source: separation_baselines.md section 6.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.query_key_value = nn.Conv2d(width, 3 * width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x_BWQF: torch.Tensor) -> torch.Tensor:
+        """Return the same shape."""
+        rows = x_BWQF.shape[2]
+        query, key, value = (
+            each.unflatten(1, (TIME_HEADS, -1)).permute(0, 1, 4, 2, 3).flatten(3)
+            for each in self.query_key_value(self.norm(x_BWQF)).chunk(3, dim=1)
+        )
+        seen_BHFA = functional.scaled_dot_product_attention(query, key, value)
+        seen_BWQF = seen_BHFA.unflatten(3, (-1, rows)).permute(0, 1, 3, 4, 2).flatten(1, 2)
+        return x_BWQF + self.out(seen_BWQF)
+
+
 def build_unet(config: SeparationConfig) -> StridedUNet | DoubleUNet:
     """Return the U-Net that the configuration names."""
-    kind = StridedUNet if config.unet == "strided" else DoubleUNet
-    return kind(config.widths, config.mask_channels)
+    strided = config.unet == "strided"
+    unet = (StridedUNet if strided else DoubleUNet)(config.widths, config.mask_channels)
+    if config.time_attention:
+        level = config.time_attention - strided
+        unet.down[level] = nn.Sequential(unet.down[level], TimeAttention(config.widths[level]))
+    return unet

@@ -202,7 +202,7 @@ def test_masks_follow_the_conditioning_from_the_start(network):
 
 def test_key_fusion_ignores_invalid_keys():
     torch.manual_seed(0)
-    fusion = KeyFusion(6, 8)
+    fusion = KeyFusion(Widths(6, 6, 6), 8)
     bottleneck = torch.randn(2, 8, 3, 3)
     pooled = Streams(*(torch.randn(2, 2, 6) for _ in range(3)))
     both = torch.ones(2, 2, dtype=torch.bool)
