@@ -15,19 +15,35 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from model.settings import ConfigError, Settings
-from model.tribert.config import SPECTROGRAM_STAGES, DataConfig
+from model.stgcn.config import presets as stgcn_presets
+from model.tribert.config import SPECTROGRAM_STAGES, DataConfig, VisionConfig
 from model.tribert.config import Config as TribertConfig
 from model.tribert.config import presets as tribert_presets
+from pipeline.networks.stgcn_config import NetworkConfig as GraphConfig
 
 RECIPE_VERSION = 1
 RECIPE = "separation"
 
 stages_needed = SPECTROGRAM_STAGES["stored"]
 
-System = Literal["sound_of_pixels", "unet_pit"]
+System = Literal[
+    "sound_of_pixels",
+    "unet_pit",
+    "music_gesture",
+    "music_gesture_plain",
+]
+"""music_gesture has the gated head, music_gesture_plain the published one."""
+
+BLIND: tuple[System, ...] = ("unet_pit",)
+"""Never see the video."""
+GESTURE: tuple[System, ...] = ("music_gesture", "music_gesture_plain")
 
 MOST_ENUMERATED = 4
 """Sources whose permutations are tried one by one."""
+GESTURE_LEVELS = 4
+"""Halvings at most in the U-Net of Music Gesture, so that its bottleneck keeps an axis of time."""
+JOINT_FRAMES, OF_SPEC_FRAMES = 48, 256
+"""Rows of joints (at 8 a second) for so many frames of the spectrogram: both last 6 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +67,14 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GestureConfig:
+    """What Music Gesture adds to the U-Net."""
+
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    context_width: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
     """One learning rate a group, ten times smaller after two shares of the steps."""
 
@@ -61,10 +85,12 @@ class OptimConfig:
     max_steps: int = 105_000
     val_every_steps: int = 1_050
     lr_sound: float = 1e-3
+    """of the U-Net, and of what works on spectrograms"""
     lr_synthesizer: float = 1e-3
     lr_trunk: float = 1e-4
+    """of the backbone for pictures"""
     lr_frame: float = 1e-3
-    """of the last convolution of the picture's network"""
+    """of everything else that reads pictures or poses"""
     weight_decay: float = 1e-4
     drops: tuple[float, ...] = (0.4, 0.8)
     """shares of the steps after which the rates are divided by ten"""
@@ -82,6 +108,9 @@ class Config(Settings):
     """unet_pit: the U-Net alone, one map a source, in whatever order suits the truth"""
     data: DataConfig = field(default_factory=lambda: DataConfig(picture_stride=24))
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    """backbone of Music Gesture's context"""
+    gesture: GestureConfig = field(default_factory=GestureConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
@@ -96,6 +125,10 @@ class Config(Settings):
                 f"data.videos={self.data.videos}: permutations are tried one by one, for up to "
                 f"{MOST_ENUMERATED} sources"
             )
+        if self.system in GESTURE and not self.data.joint_frames:
+            raise ConfigError(
+                "data.joint_frames=0: Music Gesture reads raw joints, give the number of rows"
+            )
         if any(not 0 < share < 1 for share in self.optim.drops):
             raise ConfigError(f"optim.drops={self.optim.drops}: expected shares between 0 and 1")
 
@@ -104,20 +137,23 @@ def twin(config: TribertConfig, system: System) -> Config:
     """Return a baseline with a TriBERT's mixes, pictures, number of steps and batch.
 
     It is trained by AdamW with the TriBERT's own rates and clipping, and has a U-Net of as many
-    levels and channels where that TriBERT's is of the same kind.
+    levels and channels where that TriBERT's is of the same kind. What its system cannot do
+    without, `for_system` sets.
     """
     optim, separation = config.optim, config.separation
     strided = separation.unet == "strided"
-    return Config(
-        system=system,
+    small = config.vision.backbone == "small"
+    base = Config(
         data=config.data,
         network=NetworkConfig(
             widths=separation.widths if strided else NetworkConfig().widths,
             maps=separation.mask_channels if separation.mask_channels > 1 else 32,
-            backbone="small" if config.vision.backbone == "small" else "resnet18",
+            backbone="small" if small else "resnet18",
             small_widths=config.vision.small_widths,
             init="kaiming",
         ),
+        vision=config.vision,
+        gesture=GestureConfig(graph=stgcn_presets["tiny" if small else "released"].network),
         optim=OptimConfig(
             method="adamw",
             batch_size=optim.batch_size,
@@ -131,6 +167,20 @@ def twin(config: TribertConfig, system: System) -> Config:
             clip_norm=optim.clip_norm,
         ),
     )
+    return for_system(base, system)
+
+
+def for_system(config: Config, system: System) -> Config:
+    """Return the settings with another system, and the targets and inputs that it is made for.
+
+    Music Gesture: dominant masks, joints over the length of the spectrogram, four levels at most.
+    """
+    data, network = config.data, config.network
+    if system in GESTURE:
+        rows = max(1, JOINT_FRAMES * data.spec_frames // OF_SPEC_FRAMES)
+        data = replace(data, mask="dominant", joint_frames=rows)
+        network = replace(network, widths=network.widths[:GESTURE_LEVELS])
+    return replace(config, system=system, data=data, network=network)
 
 
 presets: dict[str, Config] = {
@@ -144,7 +194,7 @@ presets: dict[str, Config] = {
 
 def of_system(preset: str, system: System) -> Config:
     """Return a preset with another system."""
-    return replace(presets[preset], system=system)
+    return for_system(presets[preset], system)
 
 
 def steps_override(max_steps: int) -> dict[str, Any]:

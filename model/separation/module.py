@@ -15,17 +15,31 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from model.separation.config import Config, OptimConfig
+from model.separation.config import BLIND, GESTURE, Config, OptimConfig
+from model.separation.gesture import MusicGesture
 from model.separation.pit import AudioOnly, invariant_mask_loss
 from model.separation.pixels import SoundOfPixels
 from model.tribert.batch import Batch
 from model.tribert.losses import mask_loss
+
+RATES = {
+    "sound": "lr_sound",
+    "fusion": "lr_sound",
+    "synthesizer": "lr_synthesizer",
+    "pictures.trunk": "lr_trunk",
+    "pictures": "lr_frame",
+    "poses": "lr_frame",
+    "tokens": "lr_frame",
+}
+"""Part of a network -> the setting of its learning rate; the first name that fits decides."""
 
 
 def build_network(config: Config) -> nn.Module:
     """Return the network of the configuration's system: `Batch` in, `MaskOutputs` out."""
     if config.system == "unet_pit":
         return AudioOnly(config.network, config.data.videos)
+    if config.system in GESTURE:
+        return MusicGesture(config)
     return SoundOfPixels(config.network)
 
 
@@ -46,7 +60,7 @@ class BaselineModule(lightning.LightningModule):
         """Log the mask loss and, for a system that sees the video, that with pictures swapped."""
         del batch_idx
         self._loss("val", batch)
-        if self.config.system == "unet_pit":
+        if self.config.system in BLIND:
             return
         swapped = self.network(batch.swapped()).mask_logits_BNQF
         loss = mask_loss(swapped, batch.masks_BNQF, batch.weight_B1QF)
@@ -76,20 +90,16 @@ class BaselineModule(lightning.LightningModule):
 
 
 def parameter_groups(network: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: sound, synthesizer, trunk and last layer of the pictures.
+    """Return the optimiser's groups: a part's name, with the rate that `RATES` gives it.
 
     With adamw biases and norms do not decay; with sgd everything does, as published.
     """
-    rates = {
-        "sound": optim.lr_sound,
-        "synthesizer": optim.lr_synthesizer,
-        "pictures.trunk": optim.lr_trunk,
-        "pictures.fc": optim.lr_frame,
-    }
-    named = list(network.named_parameters())
+    parts: dict[str, list[nn.Parameter]] = {part: [] for part in RATES}
+    for name, tensor in network.named_parameters():
+        part = next(part for part in RATES if name.startswith(f"{part}."))
+        parts[part].append(tensor)
     groups = []
-    for part, rate in rates.items():
-        members = [tensor for name, tensor in named if name.startswith(f"{part}.")]
+    for part, members in parts.items():
         for decays in (True, False):
             wanted = [t for t in members if (optim.method == "sgd" or t.ndim >= 2) == decays]
             if wanted:
@@ -97,7 +107,7 @@ def parameter_groups(network: nn.Module, optim: OptimConfig) -> list[dict[str, A
                     {
                         "name": f"{part}{'' if decays else '_no_decay'}",
                         "params": wanted,
-                        "lr": rate,
+                        "lr": getattr(optim, RATES[part]),
                         "weight_decay": optim.weight_decay if decays else 0.0,
                     }
                 )

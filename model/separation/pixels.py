@@ -53,11 +53,25 @@ def dilated_resnet18() -> nn.Sequential:
     return trunk
 
 
-class PictureNet(nn.Module):
-    """Pictures of one video to K numbers, or to K numbers for every place of every picture."""
+class PictureNorm(nn.Module):
+    """Pictures as they are stored to what networks for ImageNet read."""
 
     mean_C: torch.Tensor
     std_C: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean_C", torch.tensor(IMAGENET_MEAN), persistent=False)
+        self.register_buffer("std_C", torch.tensor(IMAGENET_STD), persistent=False)
+
+    def forward(self, frames_ZTHWC: torch.Tensor) -> torch.Tensor:
+        """Return (Z, T, 3, H, W) from uint8 (0..255) or float (0..1) pictures."""
+        scale = 1.0 if frames_ZTHWC.is_floating_point() else 255.0
+        return ((frames_ZTHWC.float() / scale - self.mean_C) / self.std_C).movedim(-1, 2)
+
+
+class PictureNet(nn.Module):
+    """Pictures of one video to K numbers, or to K numbers for every place of every picture."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -69,13 +83,7 @@ class PictureNet(nn.Module):
             small = VisionConfig(backbone="small", small_widths=config.small_widths)
             self.trunk, width = build_backbone(small)
         self.fc = nn.Conv2d(width, config.maps, 3, padding=1)
-        self.register_buffer("mean_C", torch.tensor(IMAGENET_MEAN), persistent=False)
-        self.register_buffer("std_C", torch.tensor(IMAGENET_STD), persistent=False)
-
-    def normalised(self, frames_ZTHWC: torch.Tensor) -> torch.Tensor:
-        """Return (Z, T, 3, H, W) from uint8 (0..255) or float (0..1) pictures."""
-        scale = 1.0 if frames_ZTHWC.is_floating_point() else 255.0
-        return ((frames_ZTHWC.float() / scale - self.mean_C) / self.std_C).movedim(-1, 2)
+        self.normalised = PictureNorm()
 
     def places(self, pictures_ZTCHW: torch.Tensor) -> torch.Tensor:
         """Return the map of every normalised picture, before any activation: (Z, T, K, Y, X)."""

@@ -7,13 +7,15 @@ In: the name of a published TriBERT or baseline. Out: a `System`: a network that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from model.separation.config import BLIND
 from model.separation.config import RECIPE as BASELINE
 from model.separation.config import Config as BaselineConfig
+from model.separation.gesture import Ablated, MusicGesture
 from model.separation.module import build_network
 from model.separation.scoring import Permutation
 from model.train.publish import read_weights
@@ -25,7 +27,12 @@ from storage.layout import Layout
 from storage.models import read_model
 
 TRIBERT_ROW = "TriBERT"
-ROWS = {"sound_of_pixels": "Sound-of-Pixels", "unet_pit": "audio-only U-Net"}
+ROWS = {
+    "sound_of_pixels": "Sound-of-Pixels",
+    "unet_pit": "audio-only U-Net",
+    "music_gesture": "Music Gesture (gated)",
+    "music_gesture_plain": "Music Gesture (plain)",
+}
 """By a baseline's `system`."""
 
 
@@ -42,6 +49,8 @@ class System:
     sees_video: bool
     published: Mapping[str, Any]
     """Its `model.json`."""
+    ablations: Mapping[str, nn.Module] = field(default_factory=dict)
+    """What is taken from it -> the network without that; each is a row of its own."""
 
 
 def load_system(layout: Layout, name: str) -> System:
@@ -61,7 +70,7 @@ def load_system(layout: Layout, name: str) -> System:
         network: nn.Module = found.network
     elif recipe == BASELINE:
         baseline = BaselineConfig.from_json(record["configuration"])
-        row, data, blind = ROWS[baseline.system], baseline.data, baseline.system == "unet_pit"
+        row, data, blind = ROWS[baseline.system], baseline.data, baseline.system in BLIND
         network = build_network(baseline)
         network.load_state_dict(read_weights(layout, name))
     else:
@@ -77,7 +86,15 @@ def load_system(layout: Layout, name: str) -> System:
         permutation="best" if blind else "named",
         sees_video=not blind,
         published=published,
+        ablations=ablations_of(network),
     )
+
+
+def ablations_of(network: nn.Module) -> dict[str, nn.Module]:
+    """Return what a network can do without one of its inputs, which it then sees as zeros."""
+    if isinstance(network, MusicGesture):
+        return {"no pose": Ablated(network, "pose"), "no context": Ablated(network, "context")}
+    return {}
 
 
 def row_names(systems: Sequence[System]) -> list[str]:

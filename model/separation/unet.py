@@ -2,7 +2,8 @@
 
 Source: separation_baselines.md section 1. Without its video this is also the audio-only baseline.
 
-Legend: B mixes, Q F rows and frames, K maps.
+Legend: B mixes, Q F rows and frames (of the bottleneck: 2^n times fewer), E bottleneck width,
+K maps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Literal
 import torch
 from torch import nn
 from torch.nn import functional
+
+from model.tribert.unet import Encoded
 
 LOG_FLOOR = 1e-10
 SLOPE = 0.2
@@ -57,6 +60,10 @@ class SoundUNet(nn.Module):
 
     def forward(self, mixture_B1QF: torch.Tensor) -> torch.Tensor:
         """Return the maps (B, K, Q, F), unbounded, from warped magnitudes."""
+        return self.decode(self.encode(mixture_B1QF))
+
+    def encode(self, mixture_B1QF: torch.Tensor) -> Encoded:
+        """Return the skips and the bottleneck of warped magnitudes."""
         x = self.input_norm(torch.log(mixture_B1QF.float() + LOG_FLOOR))
         skips: list[torch.Tensor] = []
         for level, (down, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
@@ -64,8 +71,14 @@ class SoundUNet(nn.Module):
                 skips.append(x)
                 x = functional.leaky_relu(x, SLOPE)
             x = norm(down(x))
-        for up, norm in zip(self.up, self.up_norms, strict=True):
-            x = torch.cat((skips.pop(), norm(up(_doubled(x)))), dim=1)
+        return Encoded(tuple(skips), x)
+
+    def decode(self, encoded: Encoded) -> torch.Tensor:
+        """Return the maps (B, K, Q, F) from skips and a bottleneck, which may be another one."""
+        x = encoded.bottleneck_BEQF
+        levels = zip(self.up, self.up_norms, reversed(encoded.skips), strict=True)
+        for up, norm, skip in levels:
+            x = torch.cat((skip, norm(up(_doubled(x)))), dim=1)
         return self.out(_doubled(x))
 
 

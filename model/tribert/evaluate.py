@@ -95,7 +95,7 @@ def common_clips(
     """Return the test clips that every system can read, and why the others are left out."""
     sets = []
     for system in systems:
-        stages = stages_read(store, job.stages, system.data.spectrogram)
+        stages = _stages(store, job, system)
         sets.append(find_clips(store, stages, test, system.data))
     left_out = {key: why for each in sets for key, why in each.left_out.items()}
     kept = tuple(clip for clip in sets[0].clips if clip.item_id not in left_out)
@@ -113,10 +113,15 @@ def refuse_other_mixes(systems: Sequence[System]) -> None:
             )
 
 
+def _stages(store: FeatureStore, job: EvaluateJob, system: System) -> dict[str, str]:
+    data = system.data
+    return stages_read(store, job.stages, data.spectrogram, sound_patches=data.sound_patches)
+
+
 def _reader(
     store: FeatureStore, job: EvaluateJob, system: System, settings: EvaluationConfig
 ) -> MixReader:
-    stages = stages_read(store, job.stages, system.data.spectrogram)
+    stages = _stages(store, job, system)
     return MixReader(
         store=store,
         stages=stages,
@@ -269,6 +274,9 @@ class _Run:
             swapped = predict_masks(system.network, mix.batch.swapped(), self.device)
             row = SWAPPED if number == 0 else f"{name}, {SWAPPED}"
             rows[row] = Estimate(waves_NS=self._waves(mix, joined_windows(swapped)))
+        for without, network in system.ablations.items():
+            masks = joined_windows(predict_masks(network, mix.batch, self.device))
+            rows[f"{name}, {without}"] = Estimate(waves_NS=self._waves(mix, masks))
         return masks_NQT, rows
 
     def _waves(self, mix: Mix, masks_NQT: torch.Tensor) -> np.ndarray:
