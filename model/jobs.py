@@ -62,7 +62,8 @@ class TrainJob(_JsonJob):
     `recipe` names the package `model.<recipe>`; `stages` maps a stage's name to `name-<fp>`;
     `snapshot` is the digest of the exact ids, labels and splits. `device` is 'auto', 'cpu' or
     'cuda', with a number of processes after a colon if more than one ('cuda:4'). Device, workers,
-    store, run directory and how often a checkpoint is written are not part of the model's address.
+    store, run directory, where weights lie (not which they are) and how often a checkpoint is
+    written are not part of the model's address.
     """
 
     recipe: str
@@ -77,6 +78,8 @@ class TrainJob(_JsonJob):
     device: str = "auto"
     loader_workers: int = 0
     checkpoint_every_s: float = 60.0
+    weights_dir: str = ""
+    """Where published weights lie, for a recipe that starts with some."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "store_root", Path(self.store_root))

@@ -19,9 +19,9 @@ from model.tribert.attention import Streams
 from model.tribert.batch import Batch, collate
 from model.tribert.clips import Clip, spectrogram_config
 from model.tribert.config import DataConfig
-from model.tribert.data import make_batch
+from model.tribert.data import make_batch, patch_reader
 from model.tribert.mixing import mean_mixture
-from model.tribert.network import TriBERT
+from model.tribert.network import TriBERT, all_valid
 from model.tribert.pictures import ViewReader
 from model.tribert.pose_tokens import with_sos
 from model.tribert.spectrum import SpectrumReader
@@ -69,6 +69,7 @@ class ClipReader:
         self.sizes = spectrogram_config(store, stages, data)
         self.views = ViewReader(store, stages, data)
         self.spectra = SpectrumReader(store, stages, self.sizes)
+        self.patches = patch_reader(store, stages, self.sizes, data)
 
     def read(self, clip: Clip) -> Batch:
         """Return a batch of one mix of one video; it has no labels."""
@@ -79,6 +80,7 @@ class ClipReader:
             labels_NC=np.zeros((1, 0), np.float32),
             rows=self.sizes.rows,
             mask="half",
+            patches_RTM=self.patches.training([clip], [centre], [1.0]) if self.patches else None,
         )
 
 
@@ -127,12 +129,13 @@ def input_tokens(network: TriBERT, batch: Batch) -> tuple[Streams, Streams]:
     pose, box, valid_BSP = with_sos(
         batch.pose_BNTPKV[:, 0].float(), batch.box_BNTP5[:, 0].float(), batch.present_BNTP[:, 0]
     )
-    audio_BD = network.audio(network.spectrogram(batch.mix_B1QF))
-    audio_BSPD = audio_BD[:, None, None].expand(-1, *valid_BSP.shape[1:], -1)
-    seen_BSP = torch.ones(vision_BSPD.shape[:3], dtype=torch.bool, device=vision_BSPD.device)
+    log_B1QF = network.spectrogram(batch.mix_B1QF)
+    audio_BSPD = network.audio_tokens(batch, log_B1QF, valid_BSP.shape[1:])
     return (
         Streams(*(x.flatten(1, 2) for x in (vision_BSPD, network.pose(pose, box), audio_BSPD))),
-        Streams(*(v.flatten(1) for v in (seen_BSP, valid_BSP, torch.ones_like(valid_BSP)))),
+        Streams(
+            *(v.flatten(1) for v in (all_valid(vision_BSPD), valid_BSP, all_valid(audio_BSPD)))
+        ),
     )
 
 

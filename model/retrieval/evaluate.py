@@ -153,8 +153,8 @@ def test_embeddings(
         Fewer than two can be read.
     """
     published = load_published(store.layout, config.tribert)
-    stages = stages_read(store, job.stages, published.config.data.spectrogram)
     data = published.config.data
+    stages = stages_read(store, job.stages, data.spectrogram, sound_patches=data.sound_patches)
     test = [i for i in items if i.split == "test" and (not i.tasks or "tribert" in i.tasks)]
     found = find_clips(store, stages, test, data)
     reader = ClipReader(store, stages, data)

@@ -43,11 +43,10 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     served = [item for item in items if not item.tasks or TRIBERT in item.tasks]
     published = tribert_of(store, config.tribert, job)
     refuse_seen(store, config.tribert, served)
-    stages = stages_read(store, job.stages, published.config.data.spectrogram)
+    data = published.config.data
+    stages = stages_read(store, job.stages, data.spectrogram, sound_patches=data.sound_patches)
     found = {
-        split: find_clips(
-            store, stages, [i for i in served if i.split == split], published.config.data
-        )
+        split: find_clips(store, stages, [i for i in served if i.split == split], data)
         for split in ("train", "val")
     }
     reader = ClipReader(store, stages, published.config.data)

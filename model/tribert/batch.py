@@ -43,6 +43,9 @@ class Batch:
         float32, or None where `data.joint_frames` is 0: R rows of the pose stage around the
         middle picture; x and y in -0.5..0.5 of the whole picture and confidence, zero where a
         joint or a person is absent and beyond the clip's ends.
+    patches_BRTM
+        float32, or None where `data.sound_patches` is 0: R log-mel patches of the mixture, T
+        frames of M bands, as VGGish takes them.
     """
 
     frames_BNTHWC: torch.Tensor
@@ -54,6 +57,7 @@ class Batch:
     weight_B1QF: torch.Tensor
     labels_BNC: torch.Tensor
     joints_BNRPVK: torch.Tensor | None = None
+    patches_BRTM: torch.Tensor | None = None
 
     def __len__(self) -> int:
         """Return B, the number of mixes."""
@@ -64,8 +68,15 @@ class Batch:
         return Batch(**{name: change(value) for name, value in self.tensors().items()})
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
-        """Return the batch moved as `torch.Tensor.to` moves (Lightning calls this)."""
-        return self.apply(lambda tensor: tensor.to(*args, **kwargs))
+        """Return the batch moved as `torch.Tensor.to` moves (Lightning calls this).
+
+        From page-locked memory it travels while the device computes.
+        """
+
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(*args, **({"non_blocking": tensor.is_pinned()} | kwargs))
+
+        return self.apply(moved)
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory (the data loader calls this)."""

@@ -22,11 +22,14 @@ from storage.records import DatasetItem, ItemId, Outcome, TimeBase
 from storage.store import FeatureStore
 
 SOUND = "audio_11025"
+HEARD = "audio_16000"
+"""The sound that VGGish hears; read only where samples hold its patches."""
 
 
 def sampled(stages: Mapping[str, str]) -> tuple[str, ...]:
     """Return the stages that a training sample is made of; evaluation reads the sound, too."""
-    return ("frames", "stft" if "stft" in stages else SOUND, "pose", "pose_embed")
+    names = ("frames", "stft" if "stft" in stages else SOUND, "pose", "pose_embed")
+    return (*names, HEARD) if HEARD in stages else names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +71,17 @@ class ClipSet:
 
 
 def stages_read(
-    store: FeatureStore, stages: Mapping[str, str], spectrogram: str = "stored"
+    store: FeatureStore,
+    stages: Mapping[str, str],
+    spectrogram: str = "stored",
+    *,
+    sound_patches: int = 0,
 ) -> dict[str, str]:
     """Return name -> `name-<fingerprint>` of the stages that samples are made of.
 
     `pose` and `audio_11025` need not be named where the embeddings and the STFT were computed from
-    one of them, which their records tell. `stft` is among them only if `spectrogram` is 'stored'.
+    one of them, which their records tell. `stft` is among them only if `spectrogram` is 'stored',
+    `vggish` and the `audio_16000` that it heard only if samples have `sound_patches`.
 
     Raises
     ------
@@ -81,14 +89,14 @@ def stages_read(
         The job misses a stage of `config.SPECTROGRAM_STAGES`, or names another `pose` than was
         embedded.
     """
-    needed = SPECTROGRAM_STAGES[spectrogram]
+    needed = SPECTROGRAM_STAGES[spectrogram] + (("vggish",) if sound_patches else ())
     if missing := sorted(set(needed) - set(stages)):
         raise SeparationError(
             f"stages: the job names {sorted(stages)}, TriBERT with data.spectrogram = "
             f"{spectrogram!r} also reads {missing}; see model.tribert.config.SPECTROGRAM_STAGES"
         )
     found = {name: stages[name] for name in needed}
-    for name, reader in (("pose", "pose_embed"), (SOUND, "stft")):
+    for name, reader in (("pose", "pose_embed"), (SOUND, "stft"), (HEARD, "vggish")):
         if reader not in found:
             continue
         found[name] = f"{name}-{stage_record(store, stages[reader]).upstream[name]}"

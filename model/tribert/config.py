@@ -95,6 +95,7 @@ def _check(config: Config) -> None:
     if separation.fusion == "channel_softmax" and separation.widths[-1] != 3 * encoder.co_width:
         raise ConfigError("separation.widths: 'channel_softmax' needs a bottleneck of 3 x co_width")
     _check_conditioning(separation, encoder)
+    _check_audio(config)
     step = 2 ** (len(separation.widths) - (separation.unet == "double"))
     for name in ("spec_rows", "spec_frames"):
         if getattr(config.data, name) % step:
@@ -129,6 +130,21 @@ def _check_conditioning(separation: SeparationConfig, encoder: EncoderConfig) ->
         raise ConfigError(
             f"separation.widths: the level that attends over time has a multiple of {TIME_HEADS} "
             f"channels, got {separation.widths}"
+        )
+
+
+def _check_audio(config: Config) -> None:
+    heard, patches = config.audio.encoder == "vggish", config.data.sound_patches
+    if heard != (patches > 0):
+        raise ConfigError(
+            f"audio.encoder={config.audio.encoder!r}, data.sound_patches={patches}: 'vggish' "
+            "hears data.sound_patches patches (6: one a second), 'vgg' none"
+        )
+    alike = config.encoder.keys == "feature" or config.separation.fusion == "channel_softmax"
+    if heard and alike:
+        raise ConfigError(
+            "audio.encoder 'vggish': its stream has another number of tokens than the two others; "
+            "expected encoder.keys 'sequence' and separation.fusion 'keys', 'tokens' or 'none'"
         )
 
 

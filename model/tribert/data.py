@@ -19,12 +19,13 @@ import torch
 from torch.utils.data import Dataset
 
 from model.tribert.batch import Batch
-from model.tribert.clips import Clip
+from model.tribert.clips import HEARD, Clip
 from model.tribert.config import DataConfig
 from model.tribert.errors import SeparationError
 from model.tribert.masks import MASKS, loss_weight
 from model.tribert.mixing import mean_mixture
 from model.tribert.pictures import CENTRE, View, ViewReader, training_crop
+from model.tribert.sound_patches import PatchReader
 from model.tribert.spectrogram import SpectrogramConfig, warp
 from model.tribert.spectrum import SpectrumReader
 from pipeline.datasets.pairs import disjoint_partners
@@ -80,6 +81,7 @@ class MixDataset(Dataset[Batch]):
         self.mixes = mixes or len(self.clips)
         self.views = ViewReader(store, self.stages, data)
         self.spectra = SpectrumReader(store, self.stages, sizes)
+        self.patches = patch_reader(store, self.stages, sizes, data)
         self._others = [np.delete(np.arange(len(clips)), own) for own in range(len(clips))]
         self._foreign = disjoint_partners([clip.labels for clip in clips])
         self._check()
@@ -123,6 +125,7 @@ class MixDataset(Dataset[Batch]):
             labels_NC=np.stack([multi_hot(clip.labels, self.classes) for clip in clips]),
             rows=self.sizes.rows,
             mask=self.data.mask,
+            patches_RTM=self.patches.training(clips, centres, gains) if self.patches else None,
         )
 
     def _members(self, first: int, rng: np.random.Generator) -> list[int]:
@@ -142,6 +145,14 @@ class MixDataset(Dataset[Batch]):
         return float(rng.uniform(self.data.gain_low, self.data.gain_high))
 
 
+def patch_reader(
+    store: FeatureStore, stages: Mapping[str, str], sizes: SpectrogramConfig, data: DataConfig
+) -> PatchReader | None:
+    """Return what reads `data.sound_patches`, or None where `stages` lack the sound for them."""
+    wanted = data.sound_patches and HEARD in stages
+    return PatchReader(store, stages, sizes, data.sound_patches) if wanted else None
+
+
 def multi_hot(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """Return float32 (C,): 1 for each of the labels."""
     return np.array([name in labels for name in classes], dtype=np.float32)
@@ -155,6 +166,7 @@ def make_batch(
     labels_NC: np.ndarray,
     rows: int,
     mask: str,
+    patches_RTM: torch.Tensor | None = None,
 ) -> Batch:
     """Return the batch of one mix.
 
@@ -166,6 +178,8 @@ def make_batch(
         Q of the warped spectrogram.
     mask
         Name of the target in `masks.MASKS`.
+    patches_RTM
+        As `PatchReader` gives them.
     """
     warped_ZQF = warp(_magnitudes(sources_NLF, mixture_LF), rows)
     sources_NQF, mixture_QF = warped_ZQF[:-1], warped_ZQF[-1]
@@ -179,6 +193,7 @@ def make_batch(
         weight_B1QF=loss_weight(mixture_QF)[None, None],
         labels_BNC=torch.from_numpy(labels_NC)[None],
         joints_BNRPVK=_joints(views),
+        patches_BRTM=None if patches_RTM is None else patches_RTM[None],
     )
 
 

@@ -30,7 +30,7 @@ HEAD_LAYERS = re.compile(r"heads\.(vision|pose|audio)\.(decoder|recognise|detect
 MAP_LAYERS = re.compile(r"vision\.segmentation\.(expand\.1|expand_more|discriminate)\.")
 
 NETWORK_SECTIONS = ("vision", "pose", "audio", "encoder", "heads", "separation")
-NETWORK_DATA = ("steps", "picture_px", "spec_frames", "spec_rows")
+NETWORK_DATA = ("steps", "picture_px", "spec_frames", "spec_rows", "sound_patches")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,12 +113,14 @@ class TriBERTModule(lightning.LightningModule):
 def parameter_groups(network: TriBERT, optim: OptimConfig) -> list[dict[str, Any]]:
     """Return AdamW's groups: backbone, U-Net with fusion, and the rest.
 
-    Each is split in two: matrices and kernels decay, biases and norms do not.
+    Each is split in two: matrices and kernels decay, biases and norms do not. What is frozen is in
+    none.
     """
     rates = {"backbone": optim.lr_backbone, "unet": optim.lr_unet, "encoder": optim.lr_encoder}
     members: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in network.named_parameters():
-        members[_group_of(name)].append(parameter)
+        if parameter.requires_grad:
+            members[_group_of(name)].append(parameter)
     return [
         {
             "name": f"{name}{'' if decays else '_no_decay'}",

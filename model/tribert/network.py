@@ -8,6 +8,7 @@ L = S x P tokens, D width, C classes, K maps, O attention maps, Y X their places
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +19,12 @@ from model.tribert.audio_tokens import AudioTokens, SpectrogramInput
 from model.tribert.batch import Batch
 from model.tribert.config import Config
 from model.tribert.encoder import Encoder, SosPooler
+from model.tribert.errors import SeparationError
 from model.tribert.fusion import build_fusion
 from model.tribert.heads import Heads
 from model.tribert.pose_tokens import PoseTokens, with_sos
 from model.tribert.unet import build_unet
+from model.tribert.vggish_tokens import VggishTokens
 from model.tribert.vision import VisionOutput, VisionTokens
 
 TOKEN_ZERO_SHARE = 0.9
@@ -43,7 +46,8 @@ class Outputs:
         Classes whose maps pooled the vision tokens, best first, and these maps. The maps' classes
         are others than the heads' where a fine-tuned network kept its maps.
     vision_ZSPD, pose_ZSPD, audio_ZSPD
-        Outputs of the transformer (Z = B x N), for retrieval.
+        Outputs of the transformer (Z = B x N), for retrieval; audio has steps of its own (one a
+        patch) and one slot where VGGish hears it.
     """
 
     mask_logits_BNQF: torch.Tensor
@@ -82,7 +86,11 @@ class TriBERT(nn.Module):
         self.spectrogram = SpectrogramInput(config.audio)
         self.vision = VisionTokens(config.vision, map_classes or classes)
         self.pose = PoseTokens(config.pose, encoder.pose_width)
-        self.audio = AudioTokens(config.audio, encoder.audio_width)
+        self.audio: AudioTokens | VggishTokens = (
+            AudioTokens(config.audio, encoder.audio_width)
+            if config.audio.encoder == "vgg"
+            else VggishTokens(config.audio, encoder.audio_width)
+        )
         self.encoder = Encoder(encoder)
         self.fuses_tokens = separation.fusion == "tokens"
         pooled = not self.fuses_tokens or separation.mask_channels > 1
@@ -104,10 +112,8 @@ class TriBERT(nn.Module):
         seen = self.vision(batch.frames_BNTHWC.flatten(0, 1))
         pose_ZSPD, valid_ZSP = self._pose_tokens(batch)
         vision_ZSPD = self._hide_tokens(seen.tokens_BSOD)
-        audio_ZD = self.audio(log_B1QF).repeat_interleave(videos, dim=0)
-        audio_ZSPD = audio_ZD[:, None, None].expand(-1, *valid_ZSP.shape[1:], -1)
-        all_valid = torch.ones(vision_ZSPD.shape[:3], dtype=torch.bool, device=valid_ZSP.device)
-        valid = Streams(all_valid, valid_ZSP, torch.ones_like(valid_ZSP))
+        audio_ZSPD = self.audio_tokens(batch, log_B1QF, valid_ZSP.shape[1:])
+        valid = Streams(all_valid(vision_ZSPD), valid_ZSP, all_valid(audio_ZSPD))
         steps = self._encode(Streams(vision_ZSPD, self._hide_tokens(pose_ZSPD), audio_ZSPD), valid)
         classes = self.heads(steps, valid)
         logits_BNQF = self._separate(log_B1QF, videos, steps, valid)
@@ -121,6 +127,25 @@ class TriBERT(nn.Module):
             batch.present_BNTP.flatten(0, 1),
         )
         return self.pose(pose, box), valid_ZSP
+
+    def audio_tokens(
+        self, batch: Batch, log_B1QF: torch.Tensor, steps: Sequence[int]
+    ) -> torch.Tensor:
+        """Return audio tokens of each video, the same for all of a mix: (Z, S, P, D).
+
+        The VGG-like network's token stands at each of the `steps` (S, P); VGGish has steps of its
+        own, a patch each after the SOS step, and one slot.
+        """
+        videos = batch.labels_BNC.shape[1]
+        if isinstance(self.audio, AudioTokens):
+            audio_ZD = self.audio(log_B1QF).repeat_interleave(videos, dim=0)
+            return audio_ZD[:, None, None].expand(-1, *steps, -1)
+        if batch.patches_BRTM is None:
+            raise SeparationError(
+                "audio.encoder 'vggish': the batch has no patches of the mixture; read its samples "
+                "with data.sound_patches from stages that name vggish"
+            )
+        return self.audio(batch.patches_BRTM).repeat_interleave(videos, dim=0)
 
     def _hide_tokens(self, tokens_ZSPD: torch.Tensor) -> torch.Tensor:
         """Return tokens, some of the real steps' set to zero while training."""
@@ -166,6 +191,11 @@ class TriBERT(nn.Module):
         if self.fusion is None:
             return weighed(maps, weights_ZK.unflatten(0, (-1, videos)))
         return (maps * weights_ZK[..., None, None]).sum(1).unflatten(0, (-1, videos))
+
+
+def all_valid(tokens_ZSPD: torch.Tensor) -> torch.Tensor:
+    """Return (Z, S, P), True everywhere."""
+    return torch.ones(tokens_ZSPD.shape[:3], dtype=torch.bool, device=tokens_ZSPD.device)
 
 
 def weighed(maps_BKQF: torch.Tensor, weights_BNK: torch.Tensor) -> torch.Tensor:

@@ -18,10 +18,11 @@ import torch
 from torch import nn
 
 from model.tribert.attention import CoBlock, SelfBlock, Streams
+from model.tribert.audio_tokens import AudioTokens
 from model.tribert.batch import Batch
 from model.tribert.encoder import Layer
 from model.tribert.fusion import ChannelSoftmaxFusion, KeyFusion
-from model.tribert.network import Outputs, TriBERT
+from model.tribert.network import Outputs, TriBERT, all_valid
 from model.tribert.pose_tokens import with_sos
 
 
@@ -57,14 +58,12 @@ class PlainTriBERT(nn.Module):
             batch.box_BNTP5.flatten(0, 1).float(),
             batch.present_BNTP.flatten(0, 1),
         )
-        audio_ZD = network.audio(log_Z1QF)
-        audio_ZSPD = audio_ZD[:, None, None].expand(-1, *valid_ZSP.shape[1:], -1)
-        everything = torch.ones_like(valid_ZSP)
-        valid = Streams(
-            torch.ones(seen.tokens_BSOD.shape[:3], dtype=torch.bool, device=valid_ZSP.device),
-            valid_ZSP,
-            everything,
-        )
+        if isinstance(network.audio, AudioTokens):
+            audio_ZD = network.audio(log_Z1QF)
+            audio_ZSPD = audio_ZD[:, None, None].expand(-1, *valid_ZSP.shape[1:], -1)
+        else:
+            audio_ZSPD = network.audio_tokens(batch, log_Z1QF, valid_ZSP.shape[1:])
+        valid = Streams(all_valid(seen.tokens_BSOD), valid_ZSP, all_valid(audio_ZSPD))
         tokens = Streams(seen.tokens_BSOD, network.pose(pose, box), audio_ZSPD)
         steps = self._encode(tokens, valid)
         classes = network.heads(steps, valid)

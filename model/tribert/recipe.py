@@ -26,6 +26,7 @@ from model.tribert.data import MixDataset
 from model.tribert.errors import SeparationError
 from model.tribert.finetune import read_source
 from model.tribert.module import TriBERTModule
+from model.tribert.vggish_tokens import VggishTokens, frozen_vggish
 from pipeline.datasets.pairs import disjoint_partners
 from storage.errors import ItemNotFound
 from storage.models import ModelRecord, read_model, read_snapshot
@@ -51,7 +52,8 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     config = Config.from_json(job.configuration)
     served = [item for item in items if not item.tasks or RECIPE in item.tasks]
     classes = class_names(served)
-    stages = stages_read(store, job.stages, config.data.spectrogram)
+    patches = config.data.sound_patches
+    stages = stages_read(store, job.stages, config.data.spectrogram, sound_patches=patches)
     refuse_other_shape(store, stages["pose_embed"], config.pose)
     if not (config.initial.model and config.initial.overlap == "allow"):
         refuse_seen_test(store, stages["pose_embed"], served)
@@ -67,6 +69,9 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     val = make.validation(found["val"], config.data)
     train = make(found["train"], config.data, augment=True, mixes=config.data.epoch_mixes)
     module = TriBERTModule(config, classes, map_classes=source.map_classes if source else None)
+    if isinstance(module.network.audio, VggishTokens):
+        frozen = frozen_vggish(store, stages, job.weights_dir)
+        module.network.audio.network.load_state_dict(frozen)
     if source:
         source.load_into(module.network)
     return TrainParts(

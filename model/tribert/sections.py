@@ -61,10 +61,14 @@ class DataConfig:
     """mixes of an epoch; 0: one for each training video"""
     joint_frames: int = 0
     """rows of raw joints around the middle picture; 0: joints are not read"""
+    sound_patches: int = 0
+    """log-mel patches of the mixture, for audio.encoder = 'vggish': 6 are one a second; 0: none"""
 
     def __post_init__(self) -> None:
         if self.joint_frames < 0:
             raise ConfigError(f"data.joint_frames={self.joint_frames}: expected 0 or more rows")
+        if self.sound_patches < 0:
+            raise ConfigError(f"data.sound_patches={self.sound_patches}: expected 0 or more")
         if not 0 < self.scale_low <= self.scale_high <= 1:
             raise ConfigError(
                 f"data.scale_low={self.scale_low}, data.scale_high={self.scale_high}: "
@@ -105,8 +109,11 @@ class PoseConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioConfig:
-    """Input of both audio networks, and the VGG-like one (tribert.md section 3)."""
+    """Input of both audio networks, and the one that makes tokens (tribert.md section 3)."""
 
+    encoder: Literal["vgg", "vggish"] = "vgg"
+    """vgg: a VGG-like network, trained with the rest, one token a mix; vggish: the network of the
+    `vggish` stage, frozen, one token for each of data.sound_patches"""
     log: Literal["ln", "log1p"] = "log1p"
     input_norm: bool = True
     widths: tuple[int, ...] = (64, 128, 256, 256, 512, 512, 512)

@@ -22,7 +22,7 @@ from model.tribert.batch import Batch, collate
 from model.tribert.clips import Clip, picture_reach
 from model.tribert.config import DataConfig
 from model.tribert.crops import published_crop
-from model.tribert.data import make_batch, multi_hot
+from model.tribert.data import make_batch, multi_hot, patch_reader
 from model.tribert.masks import applied_mask
 from model.tribert.mixing import mean_mixture
 from model.tribert.pictures import ViewReader
@@ -78,6 +78,7 @@ class MixReader:
         self.sizes = sizes
         self.span_frames = span_frames
         self.views = ViewReader(store, stages, data)
+        self.patches = patch_reader(store, stages, sizes, data)
 
     def read(self, clips: Sequence[Clip]) -> Mix:
         """Return the mix of `clips`, as many windows long as the span and every clip allow."""
@@ -133,7 +134,8 @@ class MixReader:
         mixture_LT: torch.Tensor,
     ) -> Batch:
         labels_NC = np.stack([multi_hot(clip.labels, self.classes) for clip in clips])
-        frames = self.sizes.frames
+        frames, windows = self.sizes.frames, len(centres[0])
+        heard = self.patches.stretch(clips, windows) if self.patches else [None] * windows
         return collate(
             [
                 make_batch(
@@ -143,6 +145,7 @@ class MixReader:
                     labels_NC=labels_NC,
                     rows=self.sizes.rows,
                     mask=self.data.mask,
+                    patches_RTM=heard[i],
                 )
                 for i, (sources_NLF, mixture_LF) in enumerate(
                     zip(sources_NLT.split(frames, -1), mixture_LT.split(frames, -1), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,6 +98,12 @@ class ToneStore:
 def tone_store(tmp_path_factory: pytest.TempPathFactory) -> ToneStore:
     """18 clips of 3 s (10 train, 4 val, 4 test), one of 0.5 s, one poseless, one unlabelled."""
     return make_tone_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def tone_store_maker() -> Callable[[Path], ToneStore]:
+    """Makes such a store, for a module that adds to its own."""
+    return make_tone_store
 
 
 def make_tone_store(root: Path) -> ToneStore:
