@@ -31,12 +31,16 @@ System = Literal[
     "unet_pit",
     "music_gesture",
     "music_gesture_plain",
+    "co_separation",
+    "av_mix_separate",
+    "mask_coefficients",
 ]
 """music_gesture has the gated head, music_gesture_plain the published one."""
 
 BLIND: tuple[System, ...] = ("unet_pit",)
 """Never see the video."""
 GESTURE: tuple[System, ...] = ("music_gesture", "music_gesture_plain")
+OBJECTS: tuple[System, ...] = ("co_separation", "av_mix_separate")
 
 MOST_ENUMERATED = 4
 """Sources whose permutations are tried one by one."""
@@ -109,8 +113,13 @@ class Config(Settings):
     data: DataConfig = field(default_factory=lambda: DataConfig(picture_stride=24))
     network: NetworkConfig = field(default_factory=NetworkConfig)
     vision: VisionConfig = field(default_factory=VisionConfig)
-    """backbone of Music Gesture's context"""
+    """backbone of Music Gesture's context; visual branch of mask coefficients"""
     gesture: GestureConfig = field(default_factory=GestureConfig)
+    crop: Literal["box", "frame"] = "box"
+    """objects of Co-Separation and AV-Mix-and-Separate: persons' boxes, or the whole picture (also
+    where there is no box)"""
+    class_weight: float = 0.0
+    """of the classes' loss beside the masks', where a system has one"""
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
@@ -174,13 +183,23 @@ def for_system(config: Config, system: System) -> Config:
     """Return the settings with another system, and the targets and inputs that it is made for.
 
     Music Gesture: dominant masks, joints over the length of the spectrogram, four levels at most.
+    Co-Separation and AV-Mix-and-Separate: ratio masks, and their own crops. The weights of the
+    classes are the published 0.05 for these, and 1 for mask coefficients.
     """
     data, network = config.data, config.network
+    crop, class_weight = config.crop, 0.0
     if system in GESTURE:
         rows = max(1, JOINT_FRAMES * data.spec_frames // OF_SPEC_FRAMES)
         data = replace(data, mask="dominant", joint_frames=rows)
         network = replace(network, widths=network.widths[:GESTURE_LEVELS])
-    return replace(config, system=system, data=data, network=network)
+    elif system in OBJECTS:
+        data = replace(data, mask="ratio")
+        crop, class_weight = "box" if system == "co_separation" else "frame", 0.05
+    elif system == "mask_coefficients":
+        class_weight = 1.0
+    return replace(
+        config, system=system, data=data, network=network, crop=crop, class_weight=class_weight
+    )
 
 
 presets: dict[str, Config] = {

@@ -1,8 +1,9 @@
 """A separation baseline as a LightningModule: loss, what is logged, and the optimiser.
 
 In: the same batches as TriBERT's. Out: a scalar to descend, and under `train/` and `val/` the mask
-loss; for systems that see the video, also in validation with pictures swapped; for the audio-only
-one, how often another order than the first was the best.
+loss and that of the classes, where the system has one; for systems that see the video, also in
+validation with pictures swapped; for the audio-only one, how often another order than the first was
+the best.
 """
 
 from __future__ import annotations
@@ -15,44 +16,57 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from model.separation.config import BLIND, GESTURE, Config, OptimConfig
+from model.separation.coefficients import MaskCoefficients
+from model.separation.config import BLIND, GESTURE, OBJECTS, Config, OptimConfig
 from model.separation.gesture import MusicGesture
+from model.separation.losses import Terms, loss_terms
+from model.separation.objects import ObjectSeparation
 from model.separation.pit import AudioOnly, invariant_mask_loss
 from model.separation.pixels import SoundOfPixels
 from model.tribert.batch import Batch
-from model.tribert.losses import mask_loss
 
 RATES = {
     "sound": "lr_sound",
     "fusion": "lr_sound",
+    "classifier": "lr_sound",
     "synthesizer": "lr_synthesizer",
+    "coefficients": "lr_synthesizer",
     "pictures.trunk": "lr_trunk",
+    "vision.trunk": "lr_trunk",
     "pictures": "lr_frame",
+    "vision": "lr_frame",
     "poses": "lr_frame",
     "tokens": "lr_frame",
 }
 """Part of a network -> the setting of its learning rate; the first name that fits decides."""
 
 
-def build_network(config: Config) -> nn.Module:
-    """Return the network of the configuration's system: `Batch` in, `MaskOutputs` out."""
+def build_network(config: Config, classes: int) -> nn.Module:
+    """Return the network of the configuration's system: `Batch` in, masks of its videos out.
+
+    `classes` is the length of a label vector, which some systems learn from.
+    """
     if config.system == "unet_pit":
         return AudioOnly(config.network, config.data.videos)
     if config.system in GESTURE:
         return MusicGesture(config)
+    if config.system in OBJECTS:
+        return ObjectSeparation(config, classes)
+    if config.system == "mask_coefficients":
+        return MaskCoefficients(config, classes)
     return SoundOfPixels(config.network)
 
 
 class BaselineModule(lightning.LightningModule):
     """Trains one baseline."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, classes: int) -> None:
         super().__init__()
         self.config = config
-        self.network = build_network(config)
+        self.network = build_network(config, classes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """Return the mask loss."""
+        """Return the mask loss, with that of the classes where the system has one."""
         del batch_idx
         return self._loss("train", batch)
 
@@ -62,8 +76,7 @@ class BaselineModule(lightning.LightningModule):
         self._loss("val", batch)
         if self.config.system in BLIND:
             return
-        swapped = self.network(batch.swapped()).mask_logits_BNQF
-        loss = mask_loss(swapped, batch.masks_BNQF, batch.weight_B1QF)
+        loss = self._terms(batch.swapped(), batch).mask
         self.log("val/mask_loss_swapped", loss, batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
@@ -78,15 +91,24 @@ class BaselineModule(lightning.LightningModule):
         }
 
     def _loss(self, split: str, batch: Batch) -> torch.Tensor:
+        blind = self.config.system in BLIND
+        terms = self._invariant(split, batch) if blind else self._terms(batch, batch)
+        self.log(f"{split}/mask_loss", terms.mask, batch_size=len(batch), prog_bar=True)
+        if terms.classes is None:
+            return terms.mask
+        self.log(f"{split}/class_loss", terms.classes, batch_size=len(batch))
+        return terms.mask + self.config.class_weight * terms.classes
+
+    def _terms(self, seen: Batch, targets: Batch) -> Terms:
+        hinge = self.config.system == "av_mix_separate"
+        return loss_terms(self.network(seen), targets, hinge=hinge)
+
+    def _invariant(self, split: str, batch: Batch) -> Terms:
         logits = self.network(batch).mask_logits_BNQF
-        if self.config.system == "unet_pit":
-            loss, order_BN = invariant_mask_loss(logits, batch.masks_BNQF, batch.weight_B1QF)
-            changed = (order_BN != torch.arange(order_BN.shape[1], device=order_BN.device)).any(1)
-            self.log(f"{split}/other_order", changed.float().mean(), batch_size=len(batch))
-        else:
-            loss = mask_loss(logits, batch.masks_BNQF, batch.weight_B1QF)
-        self.log(f"{split}/mask_loss", loss, batch_size=len(batch), prog_bar=True)
-        return loss
+        loss, order_BN = invariant_mask_loss(logits, batch.masks_BNQF, batch.weight_B1QF)
+        changed = (order_BN != torch.arange(order_BN.shape[1], device=order_BN.device)).any(1)
+        self.log(f"{split}/other_order", changed.float().mean(), batch_size=len(batch))
+        return Terms(loss)
 
 
 def parameter_groups(network: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:

@@ -38,12 +38,17 @@ class MaskOutputs:
         return self.mask_logits_BNQF.float().sigmoid()
 
 
+def resnet18_trunk() -> nn.Sequential:
+    """Return ResNet-18 without its pooling and classes, stride 32, with random weights."""
+    return nn.Sequential(*list(resnet18(weights=None).children())[:-2])
+
+
 def dilated_resnet18() -> nn.Sequential:
     """Return ResNet-18's trunk with stride 16: its last stage is dilated instead of strided.
 
     The strided 3x3 convolution of that stage loses its stride and stays undilated, as released.
     """
-    trunk = nn.Sequential(*list(resnet18(weights=None).children())[:-2])
+    trunk = resnet18_trunk()
     for module in trunk[-1].modules():
         if isinstance(module, nn.Conv2d):
             if module.stride == (2, 2):

@@ -40,7 +40,7 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     make = DatasetMaker(store, stages, classes, job.seed)
     val = make.validation(found["val"], config.data)
     train = make(found["train"], config.data, augment=True, mixes=config.data.epoch_mixes)
-    module = BaselineModule(config)
+    module = BaselineModule(config, len(classes))
     optim = config.optim
     return TrainParts(
         module=module,

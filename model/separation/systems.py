@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from model.separation.config import BLIND
+from model.separation.config import BLIND, OBJECTS
 from model.separation.config import RECIPE as BASELINE
 from model.separation.config import Config as BaselineConfig
 from model.separation.gesture import Ablated, MusicGesture
@@ -32,6 +32,9 @@ ROWS = {
     "unet_pit": "audio-only U-Net",
     "music_gesture": "Music Gesture (gated)",
     "music_gesture_plain": "Music Gesture (plain)",
+    "co_separation": "Co-Separation (crop={crop})",
+    "av_mix_separate": "AV-Mix-and-Separate (crop={crop})",
+    "mask_coefficients": "mask coefficients (approximation)",
 }
 """By a baseline's `system`."""
 
@@ -47,6 +50,8 @@ class System:
     data: DataConfig
     permutation: Permutation
     sees_video: bool
+    soft: bool
+    """Its masks are never thresholded: they are trained on ratios, and published so."""
     published: Mapping[str, Any]
     """Its `model.json`."""
     ablations: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -66,12 +71,14 @@ def load_system(layout: Layout, name: str) -> System:
     recipe = record["recipe"]
     if recipe == TRIBERT:
         found = load_published(layout, name)
-        row, data, blind = TRIBERT_ROW, found.config.data, False
+        row, data, blind, soft = TRIBERT_ROW, found.config.data, False, False
         network: nn.Module = found.network
     elif recipe == BASELINE:
         baseline = BaselineConfig.from_json(record["configuration"])
-        row, data, blind = ROWS[baseline.system], baseline.data, baseline.system in BLIND
-        network = build_network(baseline)
+        row = ROWS[baseline.system].format(crop=baseline.crop)
+        data, blind = baseline.data, baseline.system in BLIND
+        soft = baseline.system in OBJECTS
+        network = build_network(baseline, len(published["classes"]))
         network.load_state_dict(read_weights(layout, name))
     else:
         raise SeparationError(
@@ -85,6 +92,7 @@ def load_system(layout: Layout, name: str) -> System:
         data=data,
         permutation="best" if blind else "named",
         sees_video=not blind,
+        soft=soft,
         published=published,
         ablations=ablations_of(network),
     )

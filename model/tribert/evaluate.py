@@ -268,19 +268,21 @@ class _Run:
         """Return a model's masks (N, Q, T) and its rows: as it is and, where it sees, swapped."""
         system, name = self.systems[number], self.names[number]
         masks_NQT = joined_windows(predict_masks(system.network, mix.batch, self.device))
-        waves = self._waves(mix, masks_NQT)
+        waves = self._waves(mix, masks_NQT, soft=system.soft)
         rows = {name: Estimate(waves_NS=waves, permutation=system.permutation)}
         if system.sees_video:
             swapped = predict_masks(system.network, mix.batch.swapped(), self.device)
             row = SWAPPED if number == 0 else f"{name}, {SWAPPED}"
-            rows[row] = Estimate(waves_NS=self._waves(mix, joined_windows(swapped)))
+            waves = self._waves(mix, joined_windows(swapped), soft=system.soft)
+            rows[row] = Estimate(waves_NS=waves)
         for without, network in system.ablations.items():
             masks = joined_windows(predict_masks(network, mix.batch, self.device))
-            rows[f"{name}, {without}"] = Estimate(waves_NS=self._waves(mix, masks))
+            waves = self._waves(mix, masks, soft=system.soft)
+            rows[f"{name}, {without}"] = Estimate(waves_NS=waves)
         return masks_NQT, rows
 
-    def _waves(self, mix: Mix, masks_NQT: torch.Tensor) -> np.ndarray:
-        apply = self.settings.mask_application
+    def _waves(self, mix: Mix, masks_NQT: torch.Tensor, *, soft: bool = False) -> np.ndarray:
+        apply = "soft" if soft else self.settings.mask_application
         return separate(mix.mixture_LT, masks_NQT, apply, self.readers[0].sizes)
 
     def _seen_by(self, number: int, mix: Mix) -> Mix:

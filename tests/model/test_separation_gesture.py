@@ -33,7 +33,7 @@ def small(system: str) -> Config:
 
 def network_of(system: str, seed: int = 0) -> MusicGesture:
     torch.manual_seed(seed)
-    network = build_network(small(system))
+    network = build_network(small(system), 2)
     assert isinstance(network, MusicGesture)
     return network.eval()
 
@@ -141,7 +141,7 @@ def test_pose_and_context_count_by_comparable_amounts(system: str) -> None:
 
 def test_a_gesture_alone_can_tell_the_videos_apart() -> None:
     torch.manual_seed(0)
-    network = build_network(small("music_gesture"))
+    network = build_network(small("music_gesture"), 2)
     batch = batch_of()
     frames = batch.frames_BNTHWC[:, :1].expand(-1, 2, -1, -1, -1, -1)
     halves = torch.zeros(2, 2, 16, 16)

@@ -92,7 +92,7 @@ def test_masks_do_not_depend_on_the_video() -> None:
 def test_it_learns_one_mix_in_either_order() -> None:
     torch.manual_seed(0)
     config = replace(of_system("tiny", "unet_pit"), network=NETWORK)
-    module = BaselineModule(config)
+    module = BaselineModule(config, 2)
     logged: dict[str, float] = {}
     module.log = lambda name, value, **more: logged.update({name: float(value.detach())})
     halves = torch.zeros(1, 2, 8, 8)

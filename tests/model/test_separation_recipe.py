@@ -20,7 +20,7 @@ from storage.models import read_model, write_snapshot
 from storage.store import FeatureStore
 
 SYSTEMS = ("sound_of_pixels", "unet_pit")
-SEEING = ("music_gesture", "music_gesture_plain")
+OTHERS = ("music_gesture", "co_separation", "mask_coefficients")
 
 
 def config_of(system: str) -> Config:
@@ -54,7 +54,7 @@ def train_job(tone_store, snapshot, run_dir, system: str) -> TrainJob:
     )
 
 
-@pytest.fixture(scope="module", params=SYSTEMS + SEEING)
+@pytest.fixture(scope="module", params=SYSTEMS + OTHERS)
 def trained(request, tone_store, snapshot, tmp_path_factory) -> TrainJob:
     """The job of a baseline that was trained for two steps and published."""
     job = train_job(tone_store, snapshot, tmp_path_factory.mktemp("run"), request.param)

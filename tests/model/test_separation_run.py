@@ -58,7 +58,7 @@ def test_baselines_share_mixes_steps_and_seed(tone_store, tribert) -> None:
     assert [config.system for config in configs] == list(SYSTEMS)
     record = read_model(tone_store.layout, tribert)["record"]
     for job, config in zip(jobs, configs, strict=True):
-        same = replace(config.data, mask="dominant", joint_frames=0)
+        same = replace(config.data, mask=CONFIG.data.mask, joint_frames=0)
         assert same == TribertConfig.from_json(record["configuration"]).data
         assert (job.seed, job.snapshot, job.stages) == (7, record["snapshot"], record["stages"])
         assert config.optim.max_steps == 2
@@ -82,6 +82,15 @@ def test_one_command_trains_and_prints_the_table(tone_store, tribert, capsys) ->
             f"Music Gesture ({head}){without}"
             for head in ("gated", "plain")
             for without in ("", f", {SWAPPED}", ", no pose", ", no context")
+        ),
+        *(
+            f"{row}{swapped}"
+            for row in (
+                "Co-Separation (crop=box)",
+                "AV-Mix-and-Separate (crop=frame)",
+                "mask coefficients (approximation)",
+            )
+            for swapped in ("", f", {SWAPPED}")
         ),
         "oracle mask (dominant)",
         "oracle mask (half)",
