@@ -72,6 +72,11 @@ class ProgramMissing(EnvironmentBroken):
         hint = f"install {self.program}"
         if self.program in ("ffmpeg", "ffprobe"):
             hint = "install ffmpeg, which brings ffprobe (Debian, Ubuntu: apt-get install ffmpeg)"
+        if self.program == "fluidsynth":
+            hint = (
+                "install FluidSynth and a soundfont (Debian, Ubuntu: apt-get install "
+                "--no-install-recommends fluidsynth timgm6mb-soundfont)"
+            )
         return f"the program {self.program!r} is not on the PATH: {hint} and start the run again"
 
 

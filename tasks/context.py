@@ -27,6 +27,7 @@ DEMO_SOURCES = {
     "demo": ("demo-music", "demo-llp"),
     "demo:micro": ("demo-micro-music", "demo-micro-llp"),
 }
+SYNTHMUSIC = ("synthmusic", "synthmusic11")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +132,9 @@ def load_context(dataset: str, recipe: str) -> Context:
     Parameters
     ----------
     dataset
-        `demo`, `demo:micro`, `folder` (the folder that luigi.cfg names), `folder:PATH`, or a list:
-        `music21`, `music`, `llp`, `audioset`, `csv:PATH` (see `tasks.lists`).
+        `demo`, `demo:micro`, `synthmusic:SIZE`, `synthmusic11:SIZE` (see `pipeline.synthmusic`),
+        `folder` (the folder that luigi.cfg names), `folder:PATH`, or a list: `music21`, `music`,
+        `llp`, `audioset`, `csv:PATH` (see `tasks.lists`).
     recipe
         One of `RECIPES`, or '' for the dataset's own default.
 
@@ -173,6 +175,8 @@ def read_dataset(name: str, settings: Settings) -> Dataset:
         size = name.partition(":")[2] or "demo"
         folder = Path(settings.run.demo_dir) / size
         return replace(make_demo(folder, size=size, seed=settings.run.seed), name=name)
+    if name.partition(":")[0] in SYNTHMUSIC:
+        return _synthmusic(name, settings)
     if name == "folder" or name.startswith("folder:"):
         from pipeline.datasets.folder import read_folder
 
@@ -190,9 +194,26 @@ def read_dataset(name: str, settings: Settings) -> Dataset:
     if name.partition(":")[0] in list_names():
         return read_list(name, settings)
     raise SettingsError(
-        f"unknown dataset {name!r}; expected demo, demo:micro, folder, folder:PATH, csv:PATH, "
-        "music21, music, llp or audioset"
+        f"unknown dataset {name!r}; expected demo, demo:micro, synthmusic:SIZE, "
+        "synthmusic11:SIZE, folder, folder:PATH, csv:PATH, music21, music, llp or audioset"
     )
+
+
+def _synthmusic(name: str, settings: Settings) -> Dataset:
+    """Return the dataset of `synthmusic:SIZE` or `synthmusic11:SIZE`, making its clips."""
+    from pipeline.synthmusic import SPECS, make_synthmusic
+
+    if name not in SPECS:
+        raise SettingsError(f"unknown dataset {name!r}; expected one of {', '.join(SPECS)}")
+    dataset, _, size = name.partition(":")
+    made = make_synthmusic(
+        Path(settings.run.demo_dir) / "synthmusic",
+        dataset=dataset,
+        size=size,
+        seed=settings.run.seed,
+        soundfont=settings.run.soundfont,
+    )
+    return replace(made, name=name)
 
 
 def folder_source(folder: Path, kind: str = "folder") -> str:

@@ -27,7 +27,8 @@ class FullPipeline(ModelTask):
     """One command from a dataset to trained, evaluated models and a report."""
 
     dataset = luigi.Parameter(
-        default="demo", description="demo, folder:PATH, csv:PATH, music21, music, llp, audioset"
+        default="demo",
+        description="demo, synthmusic:SIZE, folder:PATH, csv:PATH, music21, music, llp, audioset",
     )
     recipe = luigi.Parameter(
         default="", description="features, tribert, avvp or all; default: what suits the dataset"

@@ -20,9 +20,9 @@ from tasks.snapshots import Choice, choose
 POSE_MODEL = "stgcn"
 EVALUATIONS = {"tribert": "separation", "avvp": "parsing"}
 CONTROL = "label_permutation"
-MICRO = "demo:micro"
+MICRO = ("demo:micro", "synthmusic:micro", "synthmusic11:micro")
 MICRO_STEPS = {"stgcn": 8, "tribert": 8, "avvp": 20}
-"""The micro demo shows that everything runs; its models learn next to nothing."""
+"""The micro datasets show that everything runs; their models learn next to nothing."""
 MICRO_SEPARATION = {"pairs": 2, "examples": 1}
 
 
@@ -69,7 +69,7 @@ def _fine_tuning(tribert: TribertSettings) -> dict[str, Any]:
 
 
 def _micro(context: Context) -> dict[str, int]:
-    return MICRO_STEPS if context.dataset.name == MICRO else {}
+    return MICRO_STEPS if context.dataset.name in MICRO else {}
 
 
 def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

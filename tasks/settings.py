@@ -54,7 +54,9 @@ class RunSettings:
     root: str = "store"
     """Directory of the feature store; created when it does not exist."""
     demo_dir: str = "demo"
-    """Directory that the built-in demo clips are made in."""
+    """Directory that the built-in demo clips are made in, and those of synthmusic."""
+    soundfont: str = ""
+    """General MIDI soundfont (.sf2) of synthmusic; empty: TimGM6mb.sf2 in the usual places."""
     folder: str = ""
     """The folder of videos that `--dataset folder` reads."""
     import_mode: str = "copy"
@@ -64,7 +66,7 @@ class RunSettings:
     precision: str = "auto"
     """float32, bfloat16, or auto: bfloat16 for random weights, float32 for trained ones."""
     seed: int = 0
-    """Seeds the split draw and the demo."""
+    """Seeds the split draw, the demo and synthmusic."""
     workers: int = 0
     """Dask worker processes; 0: one for each CPU core."""
     dask_address: str = ""

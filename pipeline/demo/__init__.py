@@ -57,14 +57,15 @@ def make_demo(folder: Path, *, size: str = "demo", seed: int = 0, jobs: int = 2)
     llp = read_folder(home / "llp", source=f"{name}-llp")
     return Dataset(
         name=name,
-        items=(*_serving("tribert", music.items), *_serving("avvp", llp.items)),
+        items=(*serving("tribert", music.items), *serving("avvp", llp.items)),
         classes=(*order_classes(music.classes), *LLP),
         notes=("synthetic clips made by this package: figures show that it works, nothing else",),
         preset={"pose": {"backend": "alphapose-json"}, "resnet152": {"sampling": "sparse"}},
     )
 
 
-def _serving(recipe: str, items: Iterable[SourceItem]) -> Iterable[SourceItem]:
+def serving(recipe: str, items: Iterable[SourceItem]) -> Iterable[SourceItem]:
+    """Yield `items`, each marked as serving `recipe` alone."""
     return (replace(s, item=replace(s.item, tasks=(recipe,))) for s in items)
 
 
@@ -84,16 +85,17 @@ def _make(home: Path, plan: DemoPlan, *, seed: int, jobs: int) -> None:
         if clip.dense
     ]
     labels = ["file", "labels", "split"]
-    _publish_csv(home / "music" / LABELS_FILE, [labels, *music])
-    _publish_csv(home / "llp" / LABELS_FILE, [labels, *llp])
+    publish_csv(home / "music" / LABELS_FILE, [labels, *music])
+    publish_csv(home / "llp" / LABELS_FILE, [labels, *llp])
     columns = ["file", "modality", "label", "onset_s", "offset_s"]
-    _publish_csv(home / "llp" / EVENTS_FILE, [columns, *events])
+    publish_csv(home / "llp" / EVENTS_FILE, [columns, *events])
     for part in ("music", "llp"):
         sweep_temp(home / part, 0)
     publish_json(home / FINISHED_FILE, plan.as_json())
 
 
-def _publish_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
+def publish_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    """Publish a CSV file whole, with `rows` as its lines, unless it is there."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
 

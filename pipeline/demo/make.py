@@ -42,10 +42,23 @@ def make_clips(folder: Path, *, size: str, seed: int, jobs: int) -> None:
     if jobs == 1:
         make_part(folder, plan_demo(size, seed), part=0, parts=1)
         return
-    command = [sys.executable, "-m", "pipeline.demo.make", str(folder), size, str(seed)]
+    run_parts("pipeline.demo.make", [str(folder), size, str(seed)], jobs)
+
+
+def run_parts(
+    module: str, arguments: list[str], jobs: int, *, timeout_s: float = _TIMEOUT_S
+) -> None:
+    """Run `python -m module ARGUMENTS PART PARTS` for each of `jobs` parts, all at once.
+
+    Raises
+    ------
+    ProcessFailed, ProcessTimeout
+        As `pipeline.process.run`.
+    """
+    command = [sys.executable, "-m", module, *arguments]
     with ThreadPoolExecutor(jobs) as pool:
         started = [
-            pool.submit(run, [*command, str(part), str(jobs)], timeout_s=_TIMEOUT_S)
+            pool.submit(run, [*command, str(part), str(jobs)], timeout_s=timeout_s)
             for part in range(jobs)
         ]
         for future in started:
@@ -65,14 +78,25 @@ def make_part(folder: Path, plan: DemoPlan, *, part: int, parts: int) -> None:
 
 
 def _make_music(path: Path, clip: MusicPlan, plan: DemoPlan) -> None:
-    """Write the joints and then the clip: a clip that is there has its joints beside it."""
+    write_music(path, clip, side_px=plan.side_px, fps=plan.music_fps)
+
+
+def write_music(
+    path: Path,
+    clip: MusicPlan,
+    *,
+    side_px: int,
+    fps: int,
+    band: music_clip.Band = music_clip.DEMO_BAND,
+) -> None:
+    """Write the joints and then the clip, unless it is there: then its joints lie beside it."""
     if path.exists():
         return
-    staged = music_clip.stage(clip, side_px=plan.side_px, fps=plan.music_fps)
+    staged = music_clip.stage(clip, side_px=side_px, fps=fps, band=band)
     joints_px = np.stack([performer.joints_px() for performer in staged.performers])
     beside = path.with_name(path.stem + ALPHAPOSE_SUFFIX)
     write_alphapose(beside, joints_px, np.random.default_rng([clip.seed, 1]))
-    write_clip(path, staged.frames(), staged.sound, fps=plan.music_fps)
+    write_clip(path, staged.frames(), staged.sound, fps=fps)
 
 
 def _make_llp(path: Path, clip: LlpPlan, plan: DemoPlan) -> None:

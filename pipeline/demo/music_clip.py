@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,10 @@ from pipeline.demo.players_struck import DrumKit, Xylophone
 from pipeline.demo.score import Score, groove, melody
 from pipeline.demo.timbre import TIMBRES, level, perform
 
-PLAYERS: dict[str, Callable[[Score, np.ndarray, list[Colour], np.random.Generator], Player]] = {
+PlayerMaker = Callable[[Score, np.ndarray, list[Colour], np.random.Generator], Player]
+"""Notes, frame times, three colours and a generator in, a player out."""
+
+PLAYERS: dict[str, PlayerMaker] = {
     "acoustic_guitar": Guitar,
     "drum": DrumKit,
     "flute": Flute,
@@ -70,17 +73,35 @@ class MusicClip:
         return picture
 
 
-def stage(plan: MusicPlan, *, side_px: int, fps: int) -> MusicClip:
-    """Return the clip of `plan`: everything but the pixels of its frames."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Who plays, and what and how it sounds, by the instrument's name.
+
+    `score` gets (instrument, duration_s, generator) and returns the notes; `sound` gets
+    (instrument, score, duration_s, generator) and returns their sound, (samples,) float32 mono at
+    `timbre.RATE_HZ`, at the loudness of `timbre.level`.
+    """
+
+    players: Mapping[str, PlayerMaker]
+    score: Callable[[str, float, np.random.Generator], Score]
+    sound: Callable[[str, Score, float, np.random.Generator], np.ndarray]
+
+
+def stage(plan: MusicPlan, *, side_px: int, fps: int, band: Band | None = None) -> MusicClip:
+    """Return the clip of `plan`: everything but the pixels of its frames.
+
+    `band` is the demo's where none is given.
+    """
+    band = band or DEMO_BAND
     rng = np.random.default_rng(plan.seed)
     backdrop = background(rng, side_px)
     times_s = np.arange(round(plan.duration_s * fps)) / fps
     sounds, performers = [], []
     for position, instrument in enumerate(plan.instruments):
-        score = _score(instrument, plan.duration_s, rng)
-        sounds.append(perform(instrument, score, duration_s=plan.duration_s, rng=rng))
+        score = band.score(instrument, plan.duration_s, rng)
+        sounds.append(band.sound(instrument, score, plan.duration_s, rng))
         place = _place(rng, position, len(plan.instruments), side_px)
-        performers.append(_performer(PLAYERS[instrument], score, times_s, rng, place))
+        performers.append(_performer(band.players[instrument], score, times_s, rng, place))
     return MusicClip(
         sound=level(np.sum(sounds, axis=0)), performers=tuple(performers), backdrop=backdrop
     )
@@ -96,6 +117,15 @@ def _score(instrument: str, duration_s: float, rng: np.random.Generator) -> Scor
     )
 
 
+def _sound(
+    instrument: str, score: Score, duration_s: float, rng: np.random.Generator
+) -> np.ndarray:
+    return perform(instrument, score, duration_s=duration_s, rng=rng)
+
+
+DEMO_BAND = Band(players=PLAYERS, score=_score, sound=_sound)
+
+
 def _place(
     rng: np.random.Generator, position: int, count: int, side_px: int
 ) -> tuple[float, float, float]:
@@ -109,7 +139,7 @@ def _place(
 
 
 def _performer(
-    make: Callable[..., Player],
+    make: PlayerMaker,
     score: Score,
     times_s: np.ndarray,
     rng: np.random.Generator,

@@ -113,12 +113,13 @@ def _music(
             name=name,
             instruments=played,
             split=split,
-            duration_s=_duration_s(clip_seed(seed, name), *duration_s),
+            duration_s=duration_of(clip_seed(seed, name), *duration_s),
             seed=clip_seed(seed, name),
         )
         for name, played, split in named
     )
 
 
-def _duration_s(seed: int, shortest_s: float, longest_s: float) -> float:
+def duration_of(seed: int, shortest_s: float, longest_s: float) -> float:
+    """Return the length of the clip with this seed, seconds, between two bounds."""
     return round(float(np.random.default_rng(seed).uniform(shortest_s, longest_s)), 2)

@@ -31,30 +31,48 @@ class Held(Tracks):
         """Draw nothing."""
 
 
-class Violin(Held):
-    """Under the chin; the bow runs back and forth with each note, the left hand shifts."""
+class Bowed(Held):
+    """A bow that crosses `BRIDGE` and runs back and forth with each note.
 
-    BRIDGE = vector(0.19, -0.325)
+    The bow points from the right hand over the bridge, at `BOW_ANGLE`; from its frog to the bridge
+    it is `BOW_NEAR` give or take `BOW_TRAVEL`.
+    """
+
+    BRIDGE = vector(0.0, 0.0)
+    BOW_ANGLE, BOW_NEAR, BOW_TRAVEL = 0.0, 0.19, 0.13
+    BOW_REST = vector(-0.17, -0.08)
 
     def prepare(self) -> None:
         """Make the bow's track."""
         self.bow = motion.strokes(self.score, self.times_s)
 
+    def bow_at(self, frame: int) -> tuple[Vector, Vector]:
+        """Return the frog of the bow and its direction."""
+        effort = self.effort[frame]
+        along = rotation(self.BOW_ANGLE + 0.25 * (self.height[frame] - 0.5)) @ vector(1, 0)
+        play = self.BRIDGE - along * (self.BOW_NEAR + self.BOW_TRAVEL * self.bow[frame])
+        resting = rotation(0.7) @ vector(1, 0)
+        direction = blend(resting, along, effort)
+        return blend(self.BOW_REST, play, effort), direction / np.hypot(*direction)
+
+    def draw_tools(self, pen: Pen, frame: int) -> None:
+        """Draw the bow."""
+        frog, along = self.bow_at(frame)
+        pen.lines([frog - along * 0.02, frog + along * 0.36], 0.012, self.finish[2])
+
+
+class Violin(Bowed):
+    """Under the chin; the bow runs back and forth with each note, the left hand shifts."""
+
+    BRIDGE = vector(0.19, -0.325)
+    BOW_ANGLE = -0.62
+
     def _axis(self, frame: int) -> Vector:
         return rotation(0.05 + self.sway[frame] * 2) @ vector(1, 0)
 
-    def _bow(self, frame: int) -> tuple[Vector, Vector]:
-        """Return the frog of the bow and its direction."""
-        effort = self.effort[frame]
-        along = rotation(-0.62 + 0.25 * (self.height[frame] - 0.5)) @ vector(1, 0)
-        play = self.BRIDGE - along * (0.19 + 0.13 * self.bow[frame])
-        resting = rotation(0.7) @ vector(1, 0)
-        direction = blend(resting, along, effort)
-        return blend(vector(-0.17, -0.08), play, effort), direction / np.hypot(*direction)
-
     def posture(self, frame: int) -> Posture:
         """Return the posture of a frame."""
-        frog, along = self._bow(frame)
+        frog, along = self.bow_at(frame)
         axis = self._axis(frame)
         left = self.BRIDGE + axis * (0.175 - 0.07 * self.height[frame]) + vector(0.0, 0.045)
         return Posture(
@@ -85,17 +103,20 @@ class Violin(Held):
             )
         pen.disc(centre + axis * 0.26, 0.016, self.finish[0])
 
-    def draw_tools(self, pen: Pen, frame: int) -> None:
-        """Draw the bow."""
-        frog, along = self._bow(frame)
-        pen.lines([frog - along * 0.02, frog + along * 0.36], 0.012, self.finish[2])
 
+class Necked(Held):
+    """A neck at `ANGLE` from `HOLE`: the right hand strums there, the left moves along the neck.
 
-class Guitar(Held):
-    """Across the belly; the right hand strums at each note, the left moves along the neck."""
+    The left hand is `NECK_FAR` along the neck for the lowest note, `NECK_SHIFT` less for the
+    highest; a strum is `STRUM` wide to each side.
+    """
 
-    SEATED = True
-    HOLE = vector(-0.05, -0.10)
+    HOLE = vector(0.0, 0.0)
+    ANGLE, STRUM = 0.0, 0.055
+    NECK_FAR, NECK_SHIFT = 0.36, 0.13
+    HAND_OFFSET, HAND_REST = vector(-0.06, -0.02), vector(-0.15, -0.12)
+    LEFT_HAND_ANGLE = -2.0
+    HEAD_TILT = 0.12
 
     def prepare(self) -> None:
         """Make the strumming hand's track."""
@@ -103,44 +124,64 @@ class Guitar(Held):
         stroke = 1 - 2 * np.exp(-np.minimum(self.since_s, 9) / 0.08)
         self.strum = motion.smooth(down * stroke, self.times_s, width_s=0.08)
 
-    def _axis(self, frame: int) -> Vector:
-        return rotation(-0.38 + self.sway[frame]) @ vector(1, 0)
+    def neck(self, frame: int) -> Vector:
+        """Return the direction of the neck."""
+        return rotation(self.ANGLE + self.sway[frame]) @ vector(1, 0)
+
+    def right_fingers(self, frame: int) -> Vector | float:
+        """Return how the strumming hand's fingers are bent."""
+        return 0.5
 
     def posture(self, frame: int) -> Posture:
         """Return the posture of a frame."""
-        axis, effort = self._axis(frame), self.effort[frame]
+        axis, effort = self.neck(frame), self.effort[frame]
         across = vector(-axis[1], axis[0])
-        hand = self.HOLE + across * (0.055 * self.strum[frame]) - axis * 0.02
-        right = blend(vector(-0.15, -0.12), hand + vector(-0.06, -0.02), effort)
-        left = self.HOLE + axis * (0.36 - 0.13 * self.height[frame]) + across * 0.04
+        hand = self.HOLE + across * (self.STRUM * self.strum[frame]) - axis * 0.02
+        right = blend(self.HAND_REST, hand + self.HAND_OFFSET, effort)
+        along = self.NECK_FAR - self.NECK_SHIFT * self.height[frame]
+        left = self.HOLE + axis * along + across * 0.04
         return Posture(
             left_wrist=left,
             right_wrist=right,
-            left_hand_angle=-2.0,
+            left_hand_angle=self.LEFT_HAND_ANGLE,
             right_hand_angle=0.35 + 0.5 * float(self.strum[frame]) * effort,
             left_fingers=fingering(self.height[frame], self.pulse(frame)),
-            right_fingers=0.5,
+            right_fingers=self.right_fingers(frame),
             lean=float(self.sway[frame]),
-            head_tilt=0.12,
+            head_tilt=self.HEAD_TILT,
             seated=self.SEATED,
         )
 
+    def draw_strings(self, pen: Pen, frame: int, start: float, end: float) -> None:
+        """Draw three strings from `start` to `end`, measured along the neck from the hole."""
+        axis = self.neck(frame)
+        across = vector(-axis[1], axis[0])
+        for side in (-0.012, 0.0, 0.012):
+            string = across * side
+            pen.lines(
+                [self.HOLE + axis * start + string, self.HOLE + axis * end + string],
+                0.004,
+                self.finish[2],
+            )
+
+
+class Guitar(Necked):
+    """Across the belly; the right hand strums at each note, the left moves along the neck."""
+
+    SEATED = True
+    HOLE = vector(-0.05, -0.10)
+    ANGLE = -0.38
+
     def draw_front(self, pen: Pen, frame: int) -> None:
         """Draw the guitar."""
-        axis = self._axis(frame)
-        angle, across = heading(axis), vector(-axis[1], axis[0])
+        axis = self.neck(frame)
+        angle = heading(axis)
         pen.lines([self.HOLE, self.HOLE + axis * 0.40], 0.03, self.finish[1])
         pen.lines([self.HOLE + axis * 0.40, self.HOLE + axis * 0.47], 0.045, self.finish[0])
         pen.oval(self.HOLE - axis * 0.09, (0.115, 0.13), angle, self.finish[0])
         pen.oval(self.HOLE + axis * 0.055, (0.09, 0.10), angle, self.finish[0])
         pen.disc(self.HOLE, 0.042, self.finish[2])
-        for side in (-0.012, 0.0, 0.012):
-            string = across * side
-            pen.lines(
-                [self.HOLE - axis * 0.12 + string, self.HOLE + axis * 0.44 + string],
-                0.004,
-                self.finish[2],
-            )
+        self.draw_strings(pen, frame, -0.12, 0.44)
 
 
 class Flute(Held):
