@@ -13,8 +13,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from model.jobs import TrainJob
+from model.retrieval.jobs import KINDS
 from storage import StageRecord
 from storage.models import ModelRecord
+from tasks.beside import (
+    TRIBERT,
+    baseline_job,
+    baseline_systems,
+    kind_name,
+    scorer_job,
+    wants_retrieval,
+)
 from tasks.context import POSE_EMBED, Context
 from tasks.ingest import pending_imports, unplanned
 from tasks.models import POSE_MODEL, draft_job, is_trained, published_records, wants_control
@@ -64,7 +74,7 @@ def explain(context: Context, *, latest: bool = False) -> list[Row]:
             _model_row(context, recipe, permuted, stages_run, latest=latest)
             for permuted in controls
         ]
-    return rows
+    return rows + beside_rows(context, rows)
 
 
 def _import_row(context: Context, source: str) -> Row:
@@ -159,6 +169,36 @@ def _model_row(
         items=0,
         why=() if complete else ("no model for this snapshot, configuration and stages",),
         differs=() if complete else _model_differences(context, job.record),
+    )
+
+
+def beside_rows(context: Context, rows: Sequence[Row]) -> list[Row]:
+    """Return what a run would do about baselines and retrieval, once its TriBERT is there."""
+    done = [row.name for row in rows if row.kind == "model" and row.state == "done"]
+    tribert = next((name for name in done if name.startswith(f"{TRIBERT}-")), None)
+    jobs: dict[str, TrainJob | None] = {
+        f"baseline {system}": baseline_job(context, tribert, system) if tribert else None
+        for system in baseline_systems(context)
+    }
+    if wants_retrieval(context):
+        jobs |= {
+            f"retrieval ({kind_name(kind)})": scorer_job(context, tribert, kind)
+            if tribert
+            else None
+            for kind in range(len(KINDS))
+        }
+    return [_beside_row(context, title, job) for title, job in jobs.items()]
+
+
+def _beside_row(context: Context, title: str, job: TrainJob | None) -> Row:
+    done = job is not None and is_trained(context, job)
+    return Row(
+        kind="model",
+        name=job.name if job is not None and done else title,
+        source=context.name,
+        state="done" if done else "run",
+        items=0,
+        why=() if done else ("no model beside this TriBERT" if job else "after its TriBERT",),
     )
 
 

@@ -48,7 +48,7 @@ def configuration(context: Context, recipe: str) -> dict[str, Any]:
         values = merged(values, {"data": {"spectrogram": tribert.spectrogram}})
         values = merged(values, _fine_tuning(tribert))
         values = merged(values, {"optim": tribert.training})
-    steps = chosen.max_steps or _micro(context).get(recipe, 0)
+    steps = chosen.max_steps or (MICRO_STEPS[recipe] if is_micro(context) else 0)
     if steps:
         values = merged(values, module.steps_override(steps))
     return module.Config.from_json(values).as_json()
@@ -68,8 +68,9 @@ def _fine_tuning(tribert: TribertSettings) -> dict[str, Any]:
     return finetune_override(tribert.preset, initial)
 
 
-def _micro(context: Context) -> dict[str, int]:
-    return MICRO_STEPS if context.dataset.name in MICRO else {}
+def is_micro(context: Context) -> bool:
+    """Whether the run is on the micro demo."""
+    return context.dataset.name in MICRO
 
 
 def merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,24 +133,23 @@ def is_trained(context: Context, job: TrainJob) -> bool:
 
 
 def evaluation_job(context: Context, recipe: str, jobs: list[TrainJob]) -> EvaluateJob:
-    """Return the evaluation of a recipe's model (and its control) on its snapshot's test items."""
+    """Return the evaluation of a recipe's model on its snapshot's test items.
+
+    `jobs` trained the model, then its control or the baselines beside it.
+    """
     what = EVALUATIONS[recipe]
     extra = sorted(context.closure(stages_needed(recipe, context.settings)) - {POSE_EMBED})
     stages = {**{s: context.stages[s].record.name for s in extra}, **jobs[0].stages}
-    version, settings = _evaluation_settings(context, recipe)
-    job = EvaluateJob(
+    version, settings = _evaluation_settings(context, recipe, alone=len(jobs) == 1)
+    return EvaluateJob.beside(
+        context.layout,
+        replace(jobs[0].record, stages=stages),
         what=what,
         version=version,
-        model=[j.name for j in jobs],
-        dataset=context.name,
-        snapshot=jobs[0].snapshot,
-        stages=stages,
+        models=[j.name for j in jobs],
         configuration=settings,
-        store_root=context.layout.root,
-        out_dir=context.layout.root,
         device=context.settings.run.device,
     )
-    return replace(job, out_dir=context.layout.run(job.name))
 
 
 def published_records(context: Context, recipe: str) -> list[ModelRecord]:
@@ -161,16 +161,22 @@ def published_records(context: Context, recipe: str) -> list[ModelRecord]:
     return [r for r in records if r.recipe == recipe and r.dataset == context.name]
 
 
-def _evaluation_settings(context: Context, recipe: str) -> tuple[int, dict[str, Any]]:
-    """Return the declared version of a recipe's figures, and how they are taken."""
+def _evaluation_settings(
+    context: Context, recipe: str, *, alone: bool
+) -> tuple[int, dict[str, Any]]:
+    """Return the declared version of a recipe's figures, and how they are taken.
+
+    Beside baselines stand the rows, too, that need no training.
+    """
     if recipe == "avvp":
         from model.avvp.config import EVALUATION_VERSION
 
         return EVALUATION_VERSION, {}
-    from model.tribert.evaluation_config import EVALUATION_VERSION, evaluation_presets
+    from model.tribert.evaluation_config import EVALUATION_VERSION, ORACLES, evaluation_presets
 
     settings = evaluation_presets[context.settings.models[recipe].preset].as_json()
-    return EVALUATION_VERSION, settings | (MICRO_SEPARATION if _micro(context) else {})
+    settings |= {} if alone else {"oracles": list(ORACLES), "nmf": True}
+    return EVALUATION_VERSION, settings | (MICRO_SEPARATION if is_micro(context) else {})
 
 
 def wants_control(context: Context, recipe: str) -> bool:

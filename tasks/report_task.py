@@ -7,11 +7,12 @@ from pathlib import Path
 import luigi
 
 from storage.atomic import publish_directory
+from tasks.beside import wants_retrieval
 from tasks.child import run_module
 from tasks.context import Context
 from tasks.features import Features
 from tasks.report.gather import gather, report_name
-from tasks.training import Evaluate, ModelTask
+from tasks.training import Evaluate, EvaluateRetrieval, Evaluation, ModelTask
 
 
 class Report(ModelTask):
@@ -19,7 +20,10 @@ class Report(ModelTask):
 
     def requires(self) -> list[luigi.Task]:
         """Return the evaluations, or the features alone where nothing is trained."""
-        evaluations = [self.clone(Evaluate, model=recipe) for recipe in self.context.recipes]
+        recipes = self.context.recipes
+        evaluations: list[luigi.Task] = [self.clone(Evaluate, model=each) for each in recipes]
+        if wants_retrieval(self.context):
+            evaluations.append(self.clone(EvaluateRetrieval))
         return evaluations or [self.clone(Features)]
 
     def complete(self) -> bool:
@@ -42,7 +46,7 @@ class Report(ModelTask):
         publish_directory(final, work)
 
     def _evaluations(self) -> list[str]:
-        return [task.results() for task in self.requires() if isinstance(task, Evaluate)]
+        return [task.results() for task in self.requires() if isinstance(task, Evaluation)]
 
     def _layout_dir(self, context: Context) -> Path:
         return context.layout.report(report_name(context, self._evaluations()))

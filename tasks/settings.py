@@ -20,6 +20,9 @@ from luigi.configuration import get_config
 from pipeline.download.config import FetchSettings
 from pipeline.pose.config import AlphaposeConfig, RtmConfig
 
+if typing.TYPE_CHECKING:
+    from model.separation.config import System
+
 LUIGI_SECTIONS = frozenset(
     {
         "DEFAULT",
@@ -145,6 +148,18 @@ class TribertSettings(ModelSettings):
     """Parts that a step's batch is computed in."""
     checkpoint_activations: bool = False
     """Compute activations twice, to keep fewer of them."""
+    baselines: str = ""
+    """Systems trained and judged beside it, separated by commas, or all; empty: none."""
+    retrieval: bool = False
+    """Train and judge retrieval by its embeddings."""
+
+    @property
+    def systems(self) -> tuple[System, ...]:
+        """The baselines, in the order of the table."""
+        from model.separation.jobs import SYSTEMS
+
+        named = _names(self.baselines)
+        return tuple(each for each in SYSTEMS if each in named or "all" in named)
 
     @property
     def training(self) -> dict[str, Any]:
@@ -202,6 +217,7 @@ def load_settings() -> Settings:
     one_of("[tribert]", "initial_maps", tribert.initial_maps, ("keep", "swap"))
     one_of("[tribert]", "initial_overlap", tribert.initial_overlap, ("refuse", "allow"))
     one_of("[tribert]", "precision", tribert.precision, ("32-true", "bf16-mixed"))
+    _check_baselines(tribert)
     return Settings(
         run=run,
         lists=lists,
@@ -210,6 +226,18 @@ def load_settings() -> Settings:
         poses={name: values[name] for name in POSE_SECTIONS},
         models={name: known[name](**values[name]) for name in MODEL_SECTIONS},
     )
+
+
+def _check_baselines(tribert: TribertSettings) -> None:
+    from model.separation.jobs import SYSTEMS
+
+    for name in _names(tribert.baselines):
+        one_of("[tribert]", "baselines", name, (*SYSTEMS, "all"))
+
+
+def _names(text: str) -> list[str]:
+    """Return the names in a list separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _fetch_settings(values: Mapping[str, Any]) -> FetchSettings:

@@ -1,4 +1,4 @@
-"""Luigi tasks from shards to models: ST-GCN, pose embeddings, TriBERT, AVVP, evaluation.
+"""Luigi tasks from shards to models and figures: ST-GCN, TriBERT, AVVP, what stands beside them.
 
 Training and evaluation run in processes of their own, so that the scheduler stays light and a
 trainer may have loader workers.
@@ -6,12 +6,15 @@ trainer may have loader workers.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 
 import luigi
 
 from model.jobs import EvaluateJob, TrainJob
+from model.retrieval.jobs import KINDS
 from storage.models import evaluation_complete
+from tasks.beside import TRIBERT, baseline_job, baseline_systems, retrieval_job, scorer_job
 from tasks.child import run_module
 from tasks.context import POSE_EMBED, stages_needed
 from tasks.coverage import check_coverage, coverage
@@ -119,8 +122,27 @@ class PoseEmbeddings(ModelTask):
         yield self.shards()
 
 
-class TrainModel(ModelTask):
-    """One trained model; `permuted` is AVVP's control, trained on permuted labels."""
+class Training(ModelTask):
+    """One model of the run, trained and published."""
+
+    @abstractmethod
+    def job(self) -> TrainJob:
+        """Return the trainer's job; what it needs must be complete."""
+
+    def complete(self) -> bool:
+        """Whether what the model needs is complete and the model is published."""
+        needs = luigi.task.flatten(self.requires())
+        return all(t.complete() for t in needs) and is_trained(self.context, self.job())
+
+    def run(self) -> None:
+        """Train, or go on with an unfinished run of the same fingerprint."""
+        job = self.job()
+        if not is_trained(self.context, job):
+            self.train(job)
+
+
+class TrainModel(Training):
+    """The model of a recipe; `permuted` is AVVP's control, trained on permuted labels."""
 
     model = luigi.Parameter()
     permuted = luigi.BoolParameter(default=False)
@@ -139,28 +161,45 @@ class TrainModel(ModelTask):
             note_newer(job.name, choice.newer_items)
         return job
 
-    def complete(self) -> bool:
-        """Whether the shards are complete and the model is published."""
-        return self.requires().complete() and is_trained(self.context, self.job())
 
-    def run(self) -> None:
-        """Train, or go on with an unfinished run of the same fingerprint."""
-        job = self.job()
-        if not is_trained(self.context, job):
-            self.train(job)
+class TrainBaseline(Training):
+    """A baseline of the run's TriBERT, trained with its clips, mixes, steps and batch."""
+
+    system = luigi.Parameter()
+
+    def requires(self) -> TrainModel:
+        """Return the TriBERT that it stands beside."""
+        return self.clone(TrainModel, model=TRIBERT)
+
+    def job(self) -> TrainJob:
+        """Return the trainer's job, on the TriBERT's snapshot and stages."""
+        return baseline_job(self.context, self.requires().job().name, self.system)
 
 
-class Evaluate(ModelTask):
-    """A model's figures on the test items of its snapshot."""
+class TrainScorer(Training):
+    """What finds clips by one kind of the run's TriBERT's embeddings."""
 
-    model = luigi.Parameter()
+    kind = luigi.IntParameter(description="position in model.retrieval.jobs.KINDS")
 
-    def requires(self) -> list[TrainModel]:
-        """Return the model and, where the dataset asks for it, its control."""
-        tasks = [self.clone(TrainModel)]
-        if wants_control(self.context, str(self.model)):
-            tasks.append(self.clone(TrainModel, permuted=True))
-        return tasks
+    def requires(self) -> TrainModel:
+        """Return the TriBERT whose embeddings it reads."""
+        return self.clone(TrainModel, model=TRIBERT)
+
+    def job(self) -> TrainJob:
+        """Return the trainer's job, on the TriBERT's snapshot and stages."""
+        return scorer_job(self.context, self.requires().job().name, int(self.kind))
+
+
+class Evaluation(ModelTask):
+    """Figures of trained models on the test items of their snapshot, published."""
+
+    @abstractmethod
+    def requires(self) -> list[Training]:
+        """Return the models, the one under test first."""
+
+    @abstractmethod
+    def job(self) -> EvaluateJob:
+        """Return the evaluator's job; the models must be published."""
 
     def complete(self) -> bool:
         """Whether the results are published."""
@@ -170,21 +209,49 @@ class Evaluate(ModelTask):
 
     def results(self) -> str:
         """Return the name of the evaluation in the store."""
-        return self._job().name
+        return self.job().name
 
     def run(self) -> None:
         """Evaluate in a process of its own."""
-        job = self._job()
+        job = self.job()
         if evaluation_complete(self.context.layout, job.name):
             return
         job_file = job.to_json(job.out_dir / "job.json")
         run_module("model.evaluate_main", job_file, log=job.out_dir / "evaluate.log")
         announce("evaluated", job.name)
 
-    def _job(self) -> EvaluateJob:
-        recipe = str(self.model)
+
+class Evaluate(Evaluation):
+    """A recipe's model and what stands beside it: a control, or TriBERT's baselines."""
+
+    model = luigi.Parameter()
+
+    def requires(self) -> list[Training]:
+        """Return the model and, where dataset or settings ask for them, those beside it."""
+        tasks: list[Training] = [self.clone(TrainModel)]
+        if wants_control(self.context, str(self.model)):
+            tasks.append(self.clone(TrainModel, permuted=True))
+        if str(self.model) == TRIBERT:
+            systems = baseline_systems(self.context)
+            tasks += [self.clone(TrainBaseline, system=system) for system in systems]
+        return tasks
+
+    def job(self) -> EvaluateJob:
+        """Return the evaluator's job."""
         jobs = [task.job() for task in self.requires()]
-        return evaluation_job(self.context, recipe, jobs)
+        return evaluation_job(self.context, str(self.model), jobs)
+
+
+class EvaluateRetrieval(Evaluation):
+    """Every test clip looked for among all, by each kind of embeddings."""
+
+    def requires(self) -> list[Training]:
+        """Return a scorer for each kind of embeddings."""
+        return [self.clone(TrainScorer, kind=kind) for kind in range(len(KINDS))]
+
+    def job(self) -> EvaluateJob:
+        """Return the evaluator's job."""
+        return retrieval_job(self.context, [task.job().name for task in self.requires()])
 
 
 NEWER: dict[str, int] = {}

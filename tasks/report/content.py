@@ -15,12 +15,9 @@ import numpy as np
 from storage.layout import Layout
 from storage.models import read_evaluation, read_model
 from tasks.report import figures
+from tasks.report.retrieval import retrieval
 from tasks.report.spec import ReportSpec
 
-PAPER_SEPARATION = {
-    "TriBERT, MUSIC21, single source (paper, Table 1)": (10.09, 17.45, 12.80),
-    "TriBERT, MUSIC21, multi-source (paper, Table 1)": (7.66, 14.54, 11.06),
-}
 PAPER_PARSING = {
     "HAN, LLP test (paper)": {
         "segment": (60.1, 52.9, 48.9, 54.0, 55.4),
@@ -42,6 +39,7 @@ def page(spec: ReportSpec) -> dict[str, Any]:
         "stages": _stage_rows(spec),
         "models": [_model(layout, name) for name in spec.models],
         "separation": [_separation(layout, n, r) for n, r in results if r["kind"] == "separation"],
+        "retrieval": [retrieval(n, r) for n, r in results if r["kind"] == "retrieval"],
         "parsing": [_parsing(n, r) for n, r in results if r["kind"] == "parsing"],
         "versions": spec.provenance["versions"],
         "settings": spec.provenance["settings"],
@@ -91,8 +89,7 @@ def _model(layout: Layout, name: str) -> dict[str, Any]:
     record = model["record"]
     return {
         "name": name,
-        "recipe": record["recipe"],
-        "control": bool(record["configuration"].get("label_permutation")),
+        "title": _title(record),
         "snapshot": record["snapshot"],
         "seed": record["seed"],
         "steps": model["steps"],
@@ -106,6 +103,17 @@ def _model(layout: Layout, name: str) -> dict[str, Any]:
     }
 
 
+def _title(record: Mapping[str, Any]) -> str:
+    """Return what a model is: its recipe, and which of those of this recipe."""
+    settings = record["configuration"]
+    which = {
+        "separation": f", {settings.get('system')}",
+        "retrieval": f", {settings.get('embedding')} {settings.get('protocol')}",
+        "avvp": ", permuted labels (control)" if settings.get("label_permutation") else "",
+    }
+    return record["recipe"] + which.get(record["recipe"], "")
+
+
 def _separation(layout: Layout, name: str, results: Mapping[str, Any]) -> dict[str, Any]:
     folder = layout.evaluation(name)
     silent = sum(any(pair["silent"]) for pair in results["pairs"])
@@ -114,7 +122,9 @@ def _separation(layout: Layout, name: str, results: Mapping[str, Any]) -> dict[s
         "pairs": len(results["pairs"]),
         "silent": silent,
         "rows": results["summary"],
-        "paper": PAPER_SEPARATION,
+        "first": next(iter(results["summary"])),
+        "differences": results["differences"],
+        "printed": results["published"],
         "settings": results.get("settings", {}),
         "left_out": results.get("left_out", {}),
         "examples": [_separation_example(folder, e) for e in results["examples"]],

@@ -7,7 +7,7 @@ address, which changes when any of its content does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,7 @@ from tasks.coverage_report import ids_sha256, published, used_ids
 from tasks.pins import pinned_model
 from tasks.report.spec import ReportSpec
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 
 
 def gather(context: Context, evaluations: Sequence[str]) -> ReportSpec:
@@ -77,12 +77,16 @@ def _models(context: Context, evaluations: Sequence[str]) -> list[str]:
         pinned = pinned_model(context)
         names += [pinned] if pinned else []
     for evaluation in evaluations:
-        found = read_evaluation(context.layout, evaluation)
-        tested = found.get("models") or found["model"]
-        if isinstance(tested, dict):
-            tested = list(tested.values())
-        names += [tested] if isinstance(tested, str) else list(tested)
+        names += _judged(read_evaluation(context.layout, evaluation))
     return list(dict.fromkeys(names))
+
+
+def _judged(results: Mapping[str, Any]) -> list[str]:
+    """Return the names of the models whose figures an evaluation holds."""
+    if results["kind"] == "retrieval":
+        return [row["model"] for row in results["rows"]]
+    tested = results.get("models") or [results["model"]]
+    return list(tested.values() if isinstance(tested, dict) else tested)
 
 
 def _run(context: Context) -> dict[str, Any]:
