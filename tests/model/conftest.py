@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.tribert.batch import Batch
 from model.tribert.spectrogram import SpectrogramConfig, stft
 from storage.fingerprint import StageRecord
 from storage.layout import Layout, open_store
@@ -80,6 +81,26 @@ def _records() -> dict[str, StageRecord]:
 
 
 RECORDS = _records()
+
+
+@pytest.fixture
+def noise_batch() -> Batch:
+    """Two mixes of two videos: noise to see and to hear, nobody is there, no labels."""
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator)
+
+    return Batch(
+        frames_BNTHWC=uniform(2, 2, 3, 16, 16, 3),
+        pose_BNTPKV=torch.zeros(2, 2, 3, 2, 1, 1),
+        present_BNTP=torch.zeros(2, 2, 3, 2, dtype=torch.bool),
+        box_BNTP5=torch.zeros(2, 2, 3, 2, 5),
+        mix_B1QF=uniform(2, 1, 16, 16),
+        masks_BNQF=uniform(2, 2, 16, 16).round(),
+        weight_B1QF=uniform(2, 1, 16, 16),
+        labels_BNC=torch.zeros(2, 2, 2),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

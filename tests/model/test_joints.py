@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from model.separation.config import presets
-from model.tribert.batch import Batch, collate
+from model.tribert.batch import collate
 from model.tribert.clips import find_clips, stages_read
 from model.tribert.pictures import ViewReader
 from pipeline.pose.normalise import normalise_poses
@@ -47,26 +47,11 @@ def test_beyond_the_ends_nobody_is_there(tone_store) -> None:
     assert np.flatnonzero(seen_R).tolist() == list(range(14, 38)), "24 rows are in the store"
 
 
-def test_joints_follow_their_video_and_are_optional(tone_store) -> None:
+def test_joints_follow_their_video_and_are_optional(tone_store, noise_batch) -> None:
     store, stages, clip = first_clip(tone_store, TINY)
     assert ViewReader(store, stages, TINY).read(clip, 10).joints_RPVK is None
-    batch = empty_batch()
-    assert "joints_BNRPVK" not in batch.swapped().tensors()
+    assert "joints_BNRPVK" not in noise_batch.swapped().tensors()
     joints = torch.rand(2, 2, 4, 2, 68, 3)
-    with_joints = replace(batch, joints_BNRPVK=joints)
+    with_joints = replace(noise_batch, joints_BNRPVK=joints)
     assert torch.equal(with_joints.swapped().joints_BNRPVK, joints.flip(1))
     assert torch.equal(collate([with_joints, with_joints]).joints_BNRPVK, torch.cat([joints] * 2))
-
-
-def empty_batch() -> Batch:
-    """Two mixes of two videos without anything in them."""
-    return Batch(
-        frames_BNTHWC=torch.zeros(2, 2, 1, 4, 4, 3),
-        pose_BNTPKV=torch.zeros(2, 2, 1, 1, 1, 1),
-        present_BNTP=torch.zeros(2, 2, 1, 1, dtype=torch.bool),
-        box_BNTP5=torch.zeros(2, 2, 1, 1, 5),
-        mix_B1QF=torch.zeros(2, 1, 4, 4),
-        masks_BNQF=torch.zeros(2, 2, 4, 4),
-        weight_B1QF=torch.zeros(2, 1, 4, 4),
-        labels_BNC=torch.zeros(2, 2, 2),
-    )

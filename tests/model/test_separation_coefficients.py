@@ -26,24 +26,11 @@ def small() -> Config:
     )
 
 
-def batch_of(seed: int = 0) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape: int) -> torch.Tensor:
-        return torch.rand(shape, generator=generator)
-
+@pytest.fixture
+def batch(noise_batch: Batch) -> Batch:
     labels = torch.zeros(2, 2, CLASSES)
     labels[:, 0, 0] = labels[:, 1, 2] = 1
-    return Batch(
-        frames_BNTHWC=uniform(2, 2, 3, 16, 16, 3),
-        pose_BNTPKV=torch.zeros(2, 2, 3, 2, 1, 1),
-        present_BNTP=torch.zeros(2, 2, 3, 2, dtype=torch.bool),
-        box_BNTP5=torch.zeros(2, 2, 3, 2, 5),
-        mix_B1QF=uniform(2, 1, 16, 16),
-        masks_BNQF=uniform(2, 2, 16, 16).round(),
-        weight_B1QF=uniform(2, 1, 16, 16),
-        labels_BNC=labels,
-    )
+    return replace(noise_batch, labels_BNC=labels)
 
 
 def network_of() -> MaskCoefficients:
@@ -53,8 +40,8 @@ def network_of() -> MaskCoefficients:
     return network.eval()
 
 
-def test_masks_are_the_weighed_sum_of_the_maps() -> None:
-    network, batch = network_of(), batch_of()
+def test_masks_are_the_weighed_sum_of_the_maps(batch: Batch) -> None:
+    network = network_of()
     seen = network.vision(batch.frames_BNTHWC[:, 1])
     weights = network.coefficients(seen.tokens_BSOD[:, 0, 0])
     maps = network.sound(batch.mix_B1QF)
@@ -62,8 +49,8 @@ def test_masks_are_the_weighed_sum_of_the_maps() -> None:
     torch.testing.assert_close(network(batch).mask_logits_BNQF[:, 1], expected)
 
 
-def test_losses_are_of_masks_and_of_class_maps() -> None:
-    network, batch = network_of(), batch_of()
+def test_losses_are_of_masks_and_of_class_maps(batch: Batch) -> None:
+    network = network_of()
     outputs = network(batch)
     assert outputs.scores_BNSC.shape == (2, 2, 4, CLASSES)
     terms = loss_terms(outputs, batch, hinge=False)
@@ -72,22 +59,22 @@ def test_losses_are_of_masks_and_of_class_maps() -> None:
     torch.testing.assert_close(terms.classes, map_loss(outputs.scores_BNSC, batch.labels_BNC))
 
 
-def test_swapping_the_videos_swaps_the_masks() -> None:
-    network, batch = network_of(), batch_of()
+def test_swapping_the_videos_swaps_the_masks(batch: Batch) -> None:
+    network = network_of()
     masks = network(batch).masks_BNQF
     torch.testing.assert_close(network(batch.swapped()).masks_BNQF, masks.flip(1))
     assert (masks[:, 0] - masks[:, 1]).abs().max() > 1e-4
 
 
-def test_a_mask_does_not_depend_on_the_other_video() -> None:
-    network, batch = network_of(), batch_of()
+def test_a_mask_does_not_depend_on_the_other_video(batch: Batch) -> None:
+    network = network_of()
     frames = batch.frames_BNTHWC.clone()
     frames[:, 1] = 0
     alone = network(replace(batch, frames_BNTHWC=frames)).masks_BNQF
     torch.testing.assert_close(alone[:, 0], network(batch).masks_BNQF[:, 0])
 
 
-def test_it_learns_masks_and_classes() -> None:
+def test_it_learns_masks_and_classes(batch: Batch) -> None:
     torch.manual_seed(0)
     config = small()
     module = BaselineModule(config, CLASSES)
@@ -95,7 +82,7 @@ def test_it_learns_masks_and_classes() -> None:
     module.log = lambda name, value, **more: logged.update({name: float(value.detach())})
     halves = torch.zeros(2, 2, 16, 16)
     halves[:, 0, :8] = halves[:, 1, 8:] = 1
-    batch = replace(batch_of(), masks_BNQF=halves)
+    batch = replace(batch, masks_BNQF=halves)
     groups = parameter_groups(module.network, config.optim)
     held = [id(p) for group in groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in module.network.parameters())

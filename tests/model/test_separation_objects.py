@@ -33,28 +33,26 @@ def small(system: str) -> Config:
     )
 
 
-def batch_of(seed: int = 0) -> Batch:
-    """Two mixes; of the videos have 2, 1, 0 persons, and 1 beside one whose box is a speck."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape: int) -> torch.Tensor:
-        return torch.rand(shape, generator=generator)
-
+@pytest.fixture
+def batch(noise_batch: Batch) -> Batch:
+    """Of the videos have 2, 1, 0 persons, and 1 beside one whose box is a speck."""
     box = torch.tensor([[0.0, 0.0, 0.5, 1.0, 0.5], [0.5, 0.25, 1.0, 1.0, 0.375]])
     boxes = box.expand(2, 2, 3, 2, 5).clone()
     present = torch.ones(2, 2, 3, 2, dtype=torch.bool)
     present[0, 1, :, 1] = present[1, 0] = False
     boxes[1, 1, :, 0] = torch.tensor([0.0, 0.0, 0.05, 0.05, 0.0025])
-    return Batch(
-        frames_BNTHWC=uniform(2, 2, 3, 16, 16, 3),
-        pose_BNTPKV=torch.zeros(2, 2, 3, 2, 1, 1),
+    return replace(
+        noise_batch,
         present_BNTP=present,
         box_BNTP5=boxes * present[..., None],
-        mix_B1QF=uniform(2, 1, 16, 16),
-        masks_BNQF=uniform(2, 2, 16, 16),
-        weight_B1QF=uniform(2, 1, 16, 16),
         labels_BNC=functional.one_hot(torch.tensor([[0, 1], [2, 0]]), CLASSES).float(),
     )
+
+
+@pytest.fixture
+def one_mix(batch: Batch) -> Batch:
+    """The first one."""
+    return batch.apply(lambda tensor: tensor[:1])
 
 
 def network_of(system: str) -> ObjectSeparation:
@@ -72,11 +70,6 @@ def outputs_of(masks: list[torch.Tensor], videos: list[int]) -> ObjectOutputs:
     )
 
 
-def one_mix() -> Batch:
-    batch = batch_of()
-    return Batch(**{name: value[:1] for name, value in batch.tensors().items()})
-
-
 def test_parameter_counts() -> None:
     network = build_network(of_system("paper", "co_separation"), 16)
     counts = {
@@ -85,8 +78,7 @@ def test_parameter_counts() -> None:
     assert counts == {"sound": 46_022_785, "pictures": 14_454_208, "classifier": 11_178_448}
 
 
-def test_objects_are_persons_or_the_whole_picture() -> None:
-    batch = batch_of()
+def test_objects_are_persons_or_the_whole_picture(batch: Batch) -> None:
     boxes, videos = object_boxes(batch, "box", 2)
     assert videos.tolist() == [0, 0, 1, 2, 3]
     left, right, whole = [0, 0, 0.5, 1], [0.5, 0.25, 1, 1], [0, 0, 1, 1]
@@ -112,24 +104,22 @@ def test_a_crop_is_what_its_box_holds() -> None:
     torch.testing.assert_close(crops[1, :, :, :15], dark[0].expand(-1, 16, 15))
 
 
-def test_one_object_a_video_is_the_weighted_l1_of_its_mask() -> None:
-    batch = one_mix()
+def test_one_object_a_video_is_the_weighted_l1_of_its_mask(one_mix: Batch) -> None:
     masks = list(torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(2)))
-    terms = loss_terms(outputs_of(masks, [0, 1]), batch, hinge=False)
+    terms = loss_terms(outputs_of(masks, [0, 1]), one_mix, hinge=False)
     each = [
-        (batch.weight_B1QF[0, 0] * (mask - batch.masks_BNQF[0, n]).abs()).mean()
+        (one_mix.weight_B1QF[0, 0] * (mask - one_mix.masks_BNQF[0, n]).abs()).mean()
         for n, mask in enumerate(masks)
     ]
     torch.testing.assert_close(terms.mask, sum(each) / 2)
 
 
-def test_two_halves_of_a_mask_are_the_mask() -> None:
-    batch = one_mix()
+def test_two_halves_of_a_mask_are_the_mask(one_mix: Batch) -> None:
     first, second = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(3))
     whole = outputs_of([first, second], [0, 1])
     halves = outputs_of([first / 2, first / 2, second], [0, 0, 1])
     torch.testing.assert_close(
-        loss_terms(halves, batch, hinge=False).mask, loss_terms(whole, batch, hinge=False).mask
+        loss_terms(halves, one_mix, hinge=False).mask, loss_terms(whole, one_mix, hinge=False).mask
     )
     torch.testing.assert_close(halves.masks_BNQF, whole.masks_BNQF)
     twice = outputs_of([first, first, second], [0, 0, 1])
@@ -137,11 +127,10 @@ def test_two_halves_of_a_mask_are_the_mask() -> None:
     assert twice.masks_BNQF.max() == 1
 
 
-def test_classes_are_averaged_over_objects_not_videos() -> None:
-    batch = one_mix()
+def test_classes_are_averaged_over_objects_not_videos(one_mix: Batch) -> None:
     outputs = outputs_of([torch.rand(16, 16)] * 3, [0, 0, 1])
     expected = functional.cross_entropy(outputs.scores_ZC, torch.tensor([0, 0, 1]))
-    torch.testing.assert_close(loss_terms(outputs, batch, hinge=False).classes, expected)
+    torch.testing.assert_close(loss_terms(outputs, one_mix, hinge=False).classes, expected)
 
 
 def test_in_a_duet_any_of_its_classes_is_right() -> None:
@@ -158,8 +147,8 @@ def test_the_hinge_wants_a_margin_of_one() -> None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_swapping_the_videos_swaps_the_masks(system: str) -> None:
-    network, batch = network_of(system), batch_of()
+def test_swapping_the_videos_swaps_the_masks(batch: Batch, system: str) -> None:
+    network = network_of(system)
     with torch.no_grad():
         network.sound.out.weight.mul_(20)  # masks start near one half
     masks = network(batch).masks_BNQF
@@ -168,8 +157,8 @@ def test_swapping_the_videos_swaps_the_masks(system: str) -> None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_mask_does_not_depend_on_the_other_video(system: str) -> None:
-    network, batch = network_of(system), batch_of()
+def test_a_mask_does_not_depend_on_the_other_video(batch: Batch, system: str) -> None:
+    network = network_of(system)
     frames, present = batch.frames_BNTHWC.clone(), batch.present_BNTP.clone()
     frames[:, 1], present[:, 1] = 0, False
     alone = network(replace(batch, frames_BNTHWC=frames, present_BNTP=present)).masks_BNQF
@@ -177,12 +166,12 @@ def test_a_mask_does_not_depend_on_the_other_video(system: str) -> None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_both_losses_are_learned(system: str) -> None:
+def test_both_losses_are_learned(batch: Batch, system: str) -> None:
     torch.manual_seed(0)
     module = BaselineModule(small(system), CLASSES)
     logged: dict[str, float] = {}
     module.log = lambda name, value, **more: logged.update({name: float(value.detach())})
-    batch = replace(batch_of(), masks_BNQF=torch.full((2, 2, 16, 16), 0.9))
+    batch = replace(batch, masks_BNQF=torch.full((2, 2, 16, 16), 0.9))
     optimiser = torch.optim.AdamW(module.network.parameters(), lr=1e-2)
     losses = []
     for _ in range(25):
@@ -200,11 +189,10 @@ def test_both_losses_are_learned(system: str) -> None:
     assert {"val/mask_loss", "val/mask_loss_swapped"} <= set(logged)
 
 
-def test_targets_are_ratios() -> None:
+def test_targets_are_ratios(one_mix: Batch) -> None:
     for name, crop in zip(SYSTEMS, ("box", "frame"), strict=True):
         config = of_system("paper", name)
         assert (config.data.mask, config.crop, config.class_weight) == ("ratio", crop, 0.05)
         assert Config.from_json(config.as_json()) == config
-    batch = one_mix()
-    loss = co_separation_loss(batch.masks_BNQF, batch.masks_BNQF, batch.weight_B1QF)
+    loss = co_separation_loss(one_mix.masks_BNQF, one_mix.masks_BNQF, one_mix.weight_B1QF)
     assert float(loss) == 0

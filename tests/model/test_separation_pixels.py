@@ -214,37 +214,19 @@ def test_whole_forward_loss_and_gradients(fill, golden, values, system) -> None:
         assert float(parameter.grad.abs().sum()) == pytest.approx(sums[name], rel=2e-3), name
 
 
-def small_batch(seed: int = 0, mixes: int = 2) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape: int) -> torch.Tensor:
-        return torch.rand(shape, generator=generator)
-
-    return Batch(
-        frames_BNTHWC=uniform(mixes, 2, 3, 16, 16, 3),
-        pose_BNTPKV=torch.zeros(mixes, 2, 3, 2, 1, 1),
-        present_BNTP=torch.zeros(mixes, 2, 3, 2, dtype=torch.bool),
-        box_BNTP5=torch.zeros(mixes, 2, 3, 2, 5),
-        mix_B1QF=uniform(mixes, 1, 16, 16),
-        masks_BNQF=uniform(mixes, 2, 16, 16).round(),
-        weight_B1QF=uniform(mixes, 1, 16, 16),
-        labels_BNC=torch.zeros(mixes, 2, 2),
-    )
-
-
-def test_swapping_the_videos_swaps_the_masks() -> None:
+def test_swapping_the_videos_swaps_the_masks(noise_batch: Batch) -> None:
     torch.manual_seed(0)
     network = SoundOfPixels(replace(SMALL, init="kaiming")).eval()
-    batch = small_batch()
+    batch = noise_batch
     masks = network(batch).masks_BNQF
     torch.testing.assert_close(network(batch.swapped()).masks_BNQF, masks.flip(1))
     assert (masks[:, 0] - masks[:, 1]).abs().max() > 1e-4
 
 
-def test_a_mask_does_not_depend_on_the_other_video() -> None:
+def test_a_mask_does_not_depend_on_the_other_video(noise_batch: Batch) -> None:
     torch.manual_seed(0)
     network = SoundOfPixels(replace(SMALL, init="kaiming")).eval()
-    batch = small_batch()
+    batch = noise_batch
     frames = batch.frames_BNTHWC.clone()
     frames[:, 1] = 0
     alone = network(replace(batch, frames_BNTHWC=frames)).masks_BNQF
@@ -268,8 +250,8 @@ def test_pictures_are_normalised_from_bytes_and_from_fractions() -> None:
     torch.testing.assert_close(got[0, 1, 0, 2, 3], expected)
 
 
-def test_loss_is_divided_by_cells_not_by_weights() -> None:
-    batch = small_batch()
+def test_loss_is_divided_by_cells_not_by_weights(noise_batch: Batch) -> None:
+    batch = noise_batch
     logits = torch.zeros_like(batch.masks_BNQF)
     expected = batch.weight_B1QF.mean() * float(np.log(2))
     torch.testing.assert_close(mask_loss(logits, batch.masks_BNQF, batch.weight_B1QF), expected)
