@@ -8,6 +8,7 @@ retry     let later runs try failed items again
 lists     check a folder of published lists, and which of them share videos
 verify    read every checksum of the store
 ls        what the store holds
+job       the file by which a model is trained on several GPUs or nodes
 weights   list, fetch and check pre-trained weights
 doctor    what of an AlphaPose checkout is there and works
 import-features, export-features  features in the layout in which LLP's are published
@@ -19,11 +20,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tasks.commands import coverage, doctor, estimate, inspect, lists, npy, retry, weights
+from tasks.commands import coverage, doctor, estimate, inspect, job, lists, npy, retry, weights
 from tasks.commands.common import USAGE
 from tasks.failures import USER_ERRORS, say
 
-COMMANDS = (inspect, coverage, estimate, retry, lists, weights, npy, doctor)
+COMMANDS = (inspect, coverage, estimate, retry, lists, job, weights, npy, doctor)
 """The modules whose `add` brings the subcommands, in the order of the help."""
 
 

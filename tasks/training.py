@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 
 import luigi
 
@@ -16,7 +17,7 @@ from model.retrieval.jobs import KINDS
 from storage.models import evaluation_complete
 from tasks.beside import TRIBERT, baseline_job, baseline_systems, retrieval_job, scorer_job
 from tasks.child import run_module
-from tasks.context import POSE_EMBED, stages_needed
+from tasks.context import POSE_EMBED, Context, stages_needed
 from tasks.coverage import check_coverage, coverage
 from tasks.features import Features, RunTask, StageShard
 from tasks.models import (
@@ -30,6 +31,25 @@ from tasks.pending import shards_with_items
 from tasks.pins import pin_model, pinned_model
 from tasks.progress import announce
 from tasks.snapshots import check_enough, check_leaks, read_items
+
+
+def checked_job_file(context: Context, job: TrainJob) -> Path:
+    """Write a job that can be trained into its run directory; return the file.
+
+    Raises
+    ------
+    tasks.coverage.CoverageTooLow
+        Fewer items came through than min_coverage asks for.
+    tasks.snapshots.LeakedTestVideos
+        The lists train on videos that they test on.
+    tasks.snapshots.TooFewItems
+        A class or a split has too few items.
+    """
+    check_coverage(context, coverage(context))
+    items = read_items(context, job)
+    check_leaks(context, items)
+    check_enough(context, job.recipe, items)
+    return job.to_json(job.run_dir / "job.json")
 
 
 class ModelTask(RunTask):
@@ -48,20 +68,12 @@ class ModelTask(RunTask):
 
         Raises
         ------
-        tasks.coverage.CoverageTooLow
-            Fewer items came through than min_coverage asks for.
-        tasks.snapshots.LeakedTestVideos
-            The lists train on videos that they test on.
-        tasks.snapshots.TooFewItems
-            A class or a split has too few items.
         tasks.child.ChildFailed
             The trainer failed; its log says why.
+
+        Besides, as `checked_job_file` does.
         """
-        check_coverage(self.context, coverage(self.context))
-        items = read_items(self.context, job)
-        check_leaks(self.context, items)
-        check_enough(self.context, job.recipe, items)
-        job_file = job.to_json(job.run_dir / "job.json")
+        job_file = checked_job_file(self.context, job)
         run_module("model.train.main", job_file, log=job.run_dir / "train.log")
         announce("trained", job.name)
 

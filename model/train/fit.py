@@ -25,7 +25,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
@@ -64,16 +64,23 @@ class FitResult:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where the network runs: `kind` 'cpu' or 'cuda', over `processes` processes."""
+    """Where the network runs: `kind` 'cpu' or 'cuda', `processes` of them on each of `nodes`."""
 
     kind: str
     processes: int = 1
+    nodes: int = 1
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        return self.processes * self.nodes
 
     @classmethod
     def parse(cls, text: str) -> Device:
         """Return the device that 'auto', 'cpu', 'cuda' or 'cuda:<processes>' means here.
 
-        Raises InvalidParts for another text, or when there is no such device.
+        Under torchrun the numbers of processes and nodes are torchrun's. Raises InvalidParts for
+        another text or number, or when there is no such device.
         """
         kind, _, count = text.partition(":")
         if kind == "auto":
@@ -87,7 +94,15 @@ class Device:
             raise InvalidParts(
                 f"device={text!r}: torch sees no CUDA device here; use 'cpu' or 'auto'"
             )
-        return cls(kind, int(count or 1))
+        if not under_torchrun():
+            return cls(kind, int(count or 1))
+        here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+        if count and int(count) != here:
+            raise InvalidParts(
+                f"device={text!r}, but torchrun started {here} processes on this node; start as "
+                f"many (--nproc-per-node {count}), or leave the number to torchrun ('{kind}')"
+            )
+        return cls(kind, here, everywhere // here)
 
 
 def fit(
@@ -128,7 +143,7 @@ def fit(
     if resumed and start >= parts.max_steps:
         _restore_finished(parts.module, resumed[0], [history, checkpoints])
     else:
-        plan = _plan(parts, seed=seed, start=start, processes=where.processes)
+        plan = _plan(parts, seed=seed, start=start, processes=where.world_size)
         with _quiet(), _exit_code_of_sigterm():
             trainer = _trainer(parts, run_dir, where, [finite, history, checkpoints, *callbacks])
             trainer.fit(
@@ -188,9 +203,14 @@ def _every_steps(parts: TrainParts) -> int:
     return max(1, min(50, parts.max_steps // 100))
 
 
+def under_torchrun() -> bool:
+    """Whether torchrun started this process, and its fellows on all nodes."""
+    return TorchElasticEnvironment.detect()
+
+
 def process_rank() -> int:
-    """This process's number among those of the run; Lightning starts the others with it."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    """This process's number among those of the run; torchrun or Lightning started the others."""
+    return int(os.environ.get("RANK" if under_torchrun() else "LOCAL_RANK", "0"))
 
 
 def _history(parts: TrainParts, run_dir: Path) -> History:
@@ -262,8 +282,10 @@ def _trainer(
     return Trainer(
         accelerator="gpu" if device.kind == "cuda" else "cpu",
         devices=device.processes,
-        strategy="ddp" if device.processes > 1 else "auto",
-        plugins=[LightningEnvironment()],
+        num_nodes=device.nodes,
+        strategy="ddp" if device.world_size > 1 else "auto",
+        sync_batchnorm=device.kind == "cuda" and device.world_size > 1,
+        plugins=[TorchElasticEnvironment() if under_torchrun() else LightningEnvironment()],
         precision=parts.precision,  # type: ignore[arg-type]
         max_epochs=1,
         accumulate_grad_batches=parts.accumulate,
