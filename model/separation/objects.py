@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -25,7 +26,7 @@ from torchvision.ops import roi_align
 
 from model.separation.config import Config, NetworkConfig
 from model.separation.pixels import RESNET18_WIDTH, PictureNorm, resnet18_trunk
-from model.separation.unet import LOG_FLOOR, SLOPE
+from model.separation.unet import LOG_FLOOR, SLOPE, normal_init
 from model.tribert.batch import Batch
 from model.tribert.config import VisionConfig
 from model.tribert.unet import Encoded
@@ -141,7 +142,7 @@ class ObjectUNet(nn.Module):
             for before, after in zip(coarser, finer, strict=False)
         )
         self.out = nn.ConvTranspose2d(coarser[-1], 1, 4, stride=2, padding=1)
-        self.apply(_small)
+        self.apply(partial(normal_init, deviation=0.02))
 
     def encode(self, log_B1QF: torch.Tensor) -> Encoded:
         """Return the skips and the bottleneck, 2^n times smaller than the input."""
@@ -221,10 +222,3 @@ def _trunk(config: NetworkConfig, channels: int = 3) -> tuple[nn.Module, int, in
     first.in_channels = channels
     first.weight = nn.Parameter(first.weight[:, :channels].detach().clone())
     return trunk, width, halvings
-
-
-def _small(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)

@@ -8,6 +8,7 @@ K maps.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -56,7 +57,8 @@ class SoundUNet(nn.Module):
         )
         self.up_norms = nn.ModuleList(nn.BatchNorm2d(width) for width in finer)
         self.out = nn.Conv2d(coarser[-1], maps, 3, padding=1)
-        self.apply(_published_init if init == "published" else _kaiming_init)
+        published = partial(normal_init, deviation=0.001)
+        self.apply(published if init == "published" else _kaiming_init)
 
     def forward(self, mixture_B1QF: torch.Tensor) -> torch.Tensor:
         """Return the maps (B, K, Q, F), unbounded, from warped magnitudes."""
@@ -89,9 +91,10 @@ def _doubled(x: torch.Tensor) -> torch.Tensor:
     )
 
 
-def _published_init(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.normal_(module.weight, 0.0, 0.001)
+def normal_init(module: nn.Module, deviation: float) -> None:
+    """Draw a convolution's weights around 0, and a norm's around 1 (deviation 0.02)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, deviation)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
 
