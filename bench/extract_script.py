@@ -37,11 +37,13 @@ _R2PLUS1D = transforms.Compose(
 class Script:
     """Networks in float32, loaded once; everything else is done clip by clip."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
         torch.set_num_threads(2)
         self.folder = folder
+        self.device = device
         self.networks = {
-            name: loading.from_seed(name, 0) for name in ("resnet152", "r2plus1d", "vggish")
+            name: loading.from_seed(name, 0).to(device)
+            for name in ("resnet152", "r2plus1d", "vggish")
         }
 
     @torch.inference_mode()
@@ -55,19 +57,20 @@ class Script:
             pictures = [Image.open(path) for path in sorted(Path(scratch).glob("*.jpg"))]
             chosen = np.linspace(0, len(pictures) - 1, ROWS).round().astype(int)
             batch = torch.stack([_RESNET(pictures[i]) for i in chosen])
-            self._save(clip, "resnet152", self.networks["resnet152"](batch))
+            self._save(clip, "resnet152", batch)
             parts["resnet152"], clock = time.perf_counter() - clock, time.perf_counter()
             frames = torch.stack([_R2PLUS1D(pictures[i]) for i in chosen])
             batch = frames.reshape(10, 8, 3, 112, 112).transpose(1, 2)
-            self._save(clip, "r2plus1d", self.networks["r2plus1d"](batch))
+            self._save(clip, "r2plus1d", batch)
             parts["r2plus1d"], clock = time.perf_counter() - clock, time.perf_counter()
             _, sound = wavfile.read(f"{scratch}/sound.wav")
             patches = logmel.patches_per_second(sound[: 10 * 16000], 10)
-            self._save(clip, "vggish", self.networks["vggish"](patches))
+            self._save(clip, "vggish", patches)
             parts["vggish"] = time.perf_counter() - clock
         return parts
 
-    def _save(self, clip: Path, name: str, feature: torch.Tensor) -> None:
+    def _save(self, clip: Path, name: str, batch: torch.Tensor) -> None:
+        feature = self.networks[name](batch.to(self.device)).cpu()
         np.save(self.folder / f"{clip.stem}.{name}.npy", feature.numpy())
 
 

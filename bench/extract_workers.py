@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.stages import STAGES, ResolvedStage
 from pipeline.work import ItemJob, run_item
@@ -13,8 +14,8 @@ _TOGETHER_S = 1.0
 """A worker that is ready waits, so that every worker is asked once."""
 
 
-def prepare(stages: Mapping[str, ResolvedStage], workers: int) -> None:
-    """Load every network in this process."""
+def prepare(stages: Mapping[str, ResolvedStage], workers: int, device: str = "cpu") -> None:
+    """Load every network in this process, and run it once on a GPU, which starts its libraries."""
     import torch
 
     from pipeline.networks import loading
@@ -22,7 +23,9 @@ def prepare(stages: Mapping[str, ResolvedStage], workers: int) -> None:
     torch.set_num_threads(1)
     for name, stage in stages.items():
         if STAGES[name].network:
-            loading.runner(stage)
+            network = loading.runner(replace(stage, device=device))
+            if device != "cpu":
+                network(torch.zeros(1, *loading.ARCHITECTURES[name].input_shape))
     time.sleep(_TOGETHER_S if workers > 1 else 0.0)
 
 

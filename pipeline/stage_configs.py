@@ -99,7 +99,7 @@ class Resnet152Config:
 
     weights: str = "random:0"
     sampling: str = "exact"
-    batch_frames: int = unhashed(8)
+    batch_frames: int = unhashed(0)
 
     def __post_init__(self) -> None:
         _one_of("resnet152 sampling", self.sampling, ("exact", "llp", "sparse"))
@@ -114,7 +114,7 @@ class R2plus1dConfig:
 
     weights: str = "random:0"
     sampling: str = "exact"
-    batch_clips: int = unhashed(2)
+    batch_clips: int = unhashed(0)
 
     def __post_init__(self) -> None:
         _one_of("r2plus1d sampling", self.sampling, ("exact", "llp"))

@@ -103,6 +103,11 @@ class ResolvedStage:
         return STAGES[self.name]
 
     @property
+    def wants_gpu(self) -> bool:
+        """Whether the rows are computed on a GPU where there is one."""
+        return self.definition.network or getattr(self.config, "wants_gpu", False)
+
+    @property
     def imported(self) -> bool:
         """Whether the rows were imported and are never computed."""
         return self.record.backend == IMPORTED

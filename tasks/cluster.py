@@ -14,13 +14,14 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.work import ItemJob, run_watched
 from storage import Outcome
+from tasks.gpus import gpus, resources_for
 from tasks.run_dir import RUN_DIR_VARIABLE, main_pid, run_dir
 from tasks.settings import RunSettings, SettingsError, worker_count
 
@@ -43,7 +44,8 @@ def run_outcomes(jobs: Sequence[ItemJob], run: RunSettings) -> Iterator[Outcome]
     if not jobs:
         return
     with connect(run) as client:
-        futures = {client.submit(run_watched, job, pure=False, retries=0): job for job in jobs}
+        asked = _submitter(client, jobs[0], run)
+        futures = {asked(job): job for job in jobs}
         suspects = []
         for future in as_completed(list(futures), loop=client.loop, raise_errors=False):
             error = future.exception()
@@ -54,15 +56,26 @@ def run_outcomes(jobs: Sequence[ItemJob], run: RunSettings) -> Iterator[Outcome]
             else:
                 raise error
         for job in suspects:
-            yield _alone(client, job)
+            yield _alone(asked, job)
 
 
-def _alone(client: Client, job: ItemJob) -> Outcome:
+def _submitter(client: Client, first: ItemJob, run: RunSettings) -> Callable[[ItemJob], Any]:
+    """Return what submits a job of `first`'s stage, with a place on a GPU where it wants one."""
+    workers = list(client.scheduler_info(n_workers=-1)["workers"].values())
+    resources = resources_for(first.stage.wants_gpu, run, workers)
+
+    def submit(job: ItemJob) -> Any:
+        return client.submit(run_watched, job, pure=False, retries=0, resources=resources)
+
+    return submit
+
+
+def _alone(submit: Callable[[ItemJob], Any], job: ItemJob) -> Outcome:
     """Run one suspect with nothing beside it; a worker that dies again is its own doing."""
     from distributed import KilledWorker
 
     try:
-        return client.submit(run_watched, job, pure=False, retries=0).result()
+        return submit(job).result()
     except KilledWorker as error:
         return Outcome(item_id=str(job.media.item_id), reason="crash", detail=str(error)[:300])
 
@@ -72,7 +85,7 @@ def connect(run: RunSettings) -> Iterator[Client]:
     """Yield a client of the run's cluster, or of the one that luigi.cfg names."""
     from distributed import Client
 
-    address = run.dask_address or _address_of_run(worker_count(run))
+    address = run.dask_address or _address_of_run(run)
     try:
         client = Client(address, timeout="30s", set_as_default=False)
     except (OSError, TimeoutError) as error:
@@ -98,7 +111,7 @@ def _stop_own(owner_pid: int) -> None:
         stop()
 
 
-def _address_of_run(workers: int) -> str:
+def _address_of_run(run: RunSettings) -> str:
     """Return the address of the run's cluster; the first task that asks starts it."""
     folder = run_dir()
     note = folder / "cluster.json"
@@ -106,16 +119,22 @@ def _address_of_run(workers: int) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if note.exists():
             return json.loads(note.read_text())["address"]
-        address, pid = _start(folder, workers)
+        address, pid = _start(folder, run)
         note.write_text(json.dumps({"address": address, "pid": pid}))
         return address
 
 
-def _start(folder: Path, workers: int) -> tuple[str, int]:
+def _start(folder: Path, run: RunSettings) -> tuple[str, int]:
+    given = {
+        "run_pid": main_pid(),
+        "workers": worker_count(run),
+        "local_directory": str(folder),
+        "gpus": gpus(run.device),
+        "workers_a_gpu": run.workers_a_gpu,
+    }
     log = (folder / "cluster.log").open("w")
-    argv = [sys.executable, "-m", "tasks.cluster_process", str(main_pid())]
     process = subprocess.Popen(
-        [*argv, str(workers), str(folder)],
+        [sys.executable, "-m", "tasks.cluster_process", json.dumps(given)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -78,6 +78,8 @@ class RunSettings:
     """Longest time one item may take in one stage."""
     device: str = "auto"
     """Device of networks and training: auto, cpu or cuda."""
+    workers_a_gpu: int = 4
+    """Workers that share a GPU: one computes while the others decode."""
     min_coverage: float = 0.5
     """Smallest share of the items that must come through; below it the run fails."""
     min_items: int = 1

@@ -46,7 +46,7 @@ class R2plus1dExtractor:
     def __init__(self, stage: ResolvedStage) -> None:
         self._stage = stage
         self._sampling: str = stage.config.sampling
-        self._batch_frames: int = stage.config.batch_clips * FRAMES_PER_ROW
+        self._batch_clips: int = stage.config.batch_clips
 
     def time_base(self, inputs: Inputs) -> TimeBase:
         """Return the times of the first frames of the groups."""
@@ -57,17 +57,23 @@ class R2plus1dExtractor:
         """Yield rows, one batch of groups at a time."""
         network = loading.runner(self._stage)
         frames = len(frame_indices(inputs.length("frames"), self._sampling))
-        rows_left = row_count(frames, FRAMES_PER_ROW)
-        for pictures_NHW3 in picture_blocks(inputs, self._sampling, self._batch_frames):
-            rows = min(rows_left, -(-len(pictures_NHW3) // FRAMES_PER_ROW))
-            if rows:
-                clips_NFHW3 = _groups(pixels.resize(pictures_NHW3, _SIZE), rows)
-                feature_ND = network(pixels.normalised(clips_NFHW3, pixels.R2PLUS1D))
-                yield {"feature": feature_ND.half().numpy()}
-            rows_left -= rows
+        clips = network.examples(self._batch_clips, cpu=2, gpu=32)
+        blocks = picture_blocks(inputs, self._sampling, clips * FRAMES_PER_ROW)
+        for clips_NFHW3 in network.fed(_clips(blocks, row_count(frames, FRAMES_PER_ROW))):
+            feature_ND = network(pixels.normalised(clips_NFHW3, pixels.R2PLUS1D, network.device))
+            yield {"feature": feature_ND.half().numpy()}
 
 
 _SIZE = (pixels.R2PLUS1D.size_px, pixels.R2PLUS1D.size_px)
+
+
+def _clips(blocks: Iterator[np.ndarray], rows_left: int) -> Iterator[np.ndarray]:
+    """Yield blocks of groups, (N, 8, 112, 112, 3), `rows_left` groups in all."""
+    for pictures_NHW3 in blocks:
+        rows = min(rows_left, -(-len(pictures_NHW3) // FRAMES_PER_ROW))
+        if rows:
+            yield _groups(pixels.resize(pictures_NHW3, _SIZE), rows)
+        rows_left -= rows
 
 
 def _groups(pictures_NHW3: np.ndarray, rows: int) -> np.ndarray:

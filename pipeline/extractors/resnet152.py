@@ -47,9 +47,13 @@ class Resnet152Extractor:
     def extract(self, inputs: Inputs) -> Iterator[Block]:
         """Yield rows, one batch at a time."""
         network = loading.runner(self._stage)
-        for pictures_NHW3 in picture_blocks(inputs, self._sampling, self._batch_frames):
-            cropped_NHW3 = pixels.centre_crop(pictures_NHW3, pixels.RESNET.size_px)
-            feature_ND = network(pixels.normalised(cropped_NHW3, pixels.RESNET))
+        frames = network.examples(self._batch_frames, cpu=8, gpu=64)
+        cropped = (
+            pixels.centre_crop(pictures_NHW3, pixels.RESNET.size_px)
+            for pictures_NHW3 in picture_blocks(inputs, self._sampling, frames)
+        )
+        for cropped_NHW3 in network.fed(cropped):
+            feature_ND = network(pixels.normalised(cropped_NHW3, pixels.RESNET, network.device))
             yield {"feature": feature_ND.half().numpy()}
 
 

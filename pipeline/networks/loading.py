@@ -7,13 +7,14 @@ convolutions, pictures lie channels-last. Shapes: B batch.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from torch.fx.experimental.optimization import fuse
 from torchvision import models
 
 from pipeline import logmel, random_weights
+from pipeline.ahead import ahead
 from pipeline.failures import EnvironmentBroken
 from pipeline.networks import calibration, pixels, tf_checkpoint
 from pipeline.networks.vggish import Vggish
@@ -96,9 +98,20 @@ class Runner:
     dtype: torch.dtype
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return the network's output for a batch, float32 on the CPU."""
-        with torch.inference_mode():
+        """Return the network's output for a batch, float32 on the CPU.
+
+        On a GPU, too, float32 means float32: the shorter TF32 products are not taken.
+        """
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             return self.network(batch.to(self.device, self.dtype)).float().cpu()
+
+    def examples(self, asked: int, *, cpu: int, gpu: int) -> int:
+        """Return how many examples make a batch: `asked`, or what suits the device where it is 0."""
+        return asked or (cpu if self.device.type == "cpu" else gpu)
+
+    def fed(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the blocks; for a GPU they are made in a thread while it computes."""
+        return blocks if self.device.type == "cpu" else ahead(blocks)
 
 
 def runner(stage: ResolvedStage) -> Runner:

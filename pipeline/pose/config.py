@@ -194,6 +194,13 @@ class PoseConfig:
         return BACKENDS[self.backend].sidecars
 
     @property
+    def wants_gpu(self) -> bool:
+        """Whether the backend computes on a GPU where there is one."""
+        if self.backend == "alphapose":
+            return self.alphapose.device != "cpu"
+        return self.backend == "rtm" and self.rtm.device != "cpu"
+
+    @property
     def weight_digests(self) -> Mapping[str, str]:
         """What names the models that the backend runs: file name or part -> sha256."""
         if self.backend == "alphapose":
