@@ -176,7 +176,7 @@ class TriBERT(nn.Module):
         sos_valid = Streams(*(valid_ZSP[:, 0] for valid_ZSP in valid))
         encoded = self.unet.encode(log_B1QF)
         if self.fusion is not None:
-            encoded = encoded.repeat(videos)
+            encoded = self.unet.for_videos(encoded, videos)
             if pooled is None or self.fuses_tokens:
                 given = Streams(*(x_ZSPD.flatten(1, 2) for x_ZSPD in steps))
                 keys = Streams(*(valid_ZSP.flatten(1, 2) for valid_ZSP in valid))

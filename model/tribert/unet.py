@@ -12,7 +12,7 @@ A channels of a head.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,17 +23,42 @@ from model.tribert.sections import TIME_HEADS
 
 
 class Encoded(NamedTuple):
-    """What the way down leaves: skips from fine to coarse, and the bottleneck (B, E, Q, F)."""
+    """What the way down leaves: skips from fine to coarse, and the bottleneck (B, E, Q, F).
+
+    The bottleneck may have copies of each mix, next to each other, where the skips have one.
+    """
 
     skips: tuple[torch.Tensor, ...]
     bottleneck_BEQF: torch.Tensor
 
     def repeat(self, times: int) -> Encoded:
         """Return each mix `times` times, copies next to each other."""
-        return Encoded(
-            tuple(skip.repeat_interleave(times, dim=0) for skip in self.skips),
-            self.bottleneck_BEQF.repeat_interleave(times, dim=0),
-        )
+        skips = tuple(skip.repeat_interleave(times, dim=0) for skip in self.skips)
+        return self.repeat_bottleneck(times)._replace(skips=skips)
+
+    def repeat_bottleneck(self, times: int) -> Encoded:
+        """Return the bottleneck of each mix `times` times; the copies share its skips."""
+        return self._replace(bottleneck_BEQF=self.bottleneck_BEQF.repeat_interleave(times, dim=0))
+
+
+class Shared(torch.autograd.Function):
+    """A view that repeats each of a batch. Going back, repetitions are added one to the other.
+
+    A sum over so short an axis takes torch several times as long on a CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BWQF: torch.Tensor, times: int) -> torch.Tensor:
+        """Return (B, times, W, Q, F)."""
+        del ctx
+        return x_BWQF[:, None].expand(-1, times, -1, -1, -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Return the gradient (B, W, Q, F)."""
+        del ctx
+        first, *rest = gradients[0].unbind(1)
+        return sum(rest, first), None
 
 
 class AttentionGate(nn.Module):
@@ -50,9 +75,15 @@ class AttentionGate(nn.Module):
         self.to_map = nn.Sequential(nn.Conv2d(inner, 1, 1), nn.BatchNorm2d(1))
 
     def forward(self, gate_BWQF: torch.Tensor, skip_BWQF: torch.Tensor) -> torch.Tensor:
-        """Return the scaled skip (B, W, Q, F)."""
-        joined = functional.relu(self.from_gate(gate_BWQF) + self.from_skip(skip_BWQF))
-        return skip_BWQF * self.to_map(joined).sigmoid()
+        """Return the scaled skip (B, W, Q, F); one skip may serve several gates in a row."""
+        from_gate, from_skip = self.from_gate(gate_BWQF), self.from_skip(skip_BWQF)
+        if len(gate_BWQF) == len(skip_BWQF):
+            return skip_BWQF * self.to_map(functional.relu(from_gate + from_skip)).sigmoid()
+        groups = (len(skip_BWQF), len(gate_BWQF) // len(skip_BWQF))
+        joined = from_gate.unflatten(0, groups) + Shared.apply(from_skip, groups[1])
+        map_B1QF = self.to_map(functional.relu(joined).flatten(0, 1)).sigmoid()
+        scaled = Shared.apply(skip_BWQF, groups[1]) * map_B1QF.unflatten(0, groups)
+        return scaled.flatten(0, 1)
 
 
 class StridedUNet(nn.Module):
@@ -84,6 +115,10 @@ class StridedUNet(nn.Module):
         self.gates = nn.ModuleList(AttentionGate(width) for width in finer)
         self.out = nn.ConvTranspose2d(coarser[-1], maps, 4, stride=2, padding=1)
 
+    def for_videos(self, encoded: Encoded, videos: int) -> Encoded:
+        """Return what `decode` takes for so many videos of each mix."""
+        return encoded.repeat(videos)
+
     def encode(self, log_B1QF: torch.Tensor) -> Encoded:
         """Return the skips and the bottleneck, 2^n times smaller than the input."""
         features = [self.down[0](log_B1QF)]
@@ -109,6 +144,28 @@ def double_conv(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class Doubling(nn.ConvTranspose2d):
+    """A 2x2 de-convolution of stride 2, as one product of matrices: its windows do not overlap.
+
+    On a CPU in bfloat16 it takes half the time, back and forth, and its output lies channels last.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, 2, stride=2)
+
+    def forward(self, x_BWQF: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """Return (B, after, 2 Q, 2 F)."""
+        if output_size is not None:
+            raise ValueError("Doubling: the output is twice the input's size, no other")
+        after, (rows, columns) = self.out_channels, x_BWQF.shape[2:]
+        cells = x_BWQF.permute(0, 2, 3, 1).flatten(0, 2)
+        kernel = self.weight.permute(0, 2, 3, 1).flatten(1)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        raised = functional.linear(cells, kernel.mT, bias)
+        raised = raised.view(-1, rows, columns, 2, 2, after).transpose(2, 3)
+        return raised.reshape(-1, 2 * rows, 2 * columns, after).permute(0, 3, 1, 2)
+
+
 class DoubleUNet(nn.Module):
     """Pairs of 3x3 convolutions, max pooling, 2x2 de-convolutions, gates on all skips (released).
 
@@ -121,13 +178,14 @@ class DoubleUNet(nn.Module):
         self.down = nn.ModuleList(
             double_conv(before, after) for before, after in pairwise((1, *widths))
         )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(before, after, 2, stride=2)
-            for before, after in pairwise(widths[::-1])
-        )
+        self.up = nn.ModuleList(Doubling(before, after) for before, after in pairwise(widths[::-1]))
         self.gates = nn.ModuleList(AttentionGate(width) for width in finer)
         self.merge = nn.ModuleList(double_conv(2 * width, width) for width in finer)
         self.out = nn.Conv2d(widths[0], maps, 1)
+
+    def for_videos(self, encoded: Encoded, videos: int) -> Encoded:
+        """Return what `decode` takes for so many videos of each mix: they share its skips."""
+        return encoded.repeat_bottleneck(videos)
 
     def encode(self, log_B1QF: torch.Tensor) -> Encoded:
         """Return the skips and the bottleneck, 2^(n-1) times smaller than the input."""
