@@ -55,7 +55,11 @@ _SIZES: dict[str, dict[str, _Size]] = {
             side_px=128, fps=8, duration_s=_SHORT, solos={"train": 1, "val": 1, "test": 1}, duets=1
         ),
         "small": _Size(
-            side_px=128, fps=8, duration_s=_SHORT, solos={"train": 8, "val": 2, "test": 4}, duets=12
+            side_px=128,
+            fps=8,
+            duration_s=_SHORT,
+            solos={"train": 12, "val": 2, "test": 4},
+            duets=12,
         ),
         "full": _Size(
             side_px=256,

@@ -24,7 +24,7 @@ from tasks.settings import Settings, SettingsError, load_settings
 
 FONT_HEAD = b"RIFF\x04\x00\x00\x00sfbk"
 MAPPING_DIGEST = "b016e2522c48"
-PLAN_DIGESTS = {"synthmusic": "d127232e9748", "synthmusic11": "578d16be2932"}
+PLAN_DIGESTS = {"synthmusic": "25db51684516", "synthmusic11": "578d16be2932"}
 
 
 def plan(dataset: str, size: str, seed: int = 0) -> SynthPlan:
@@ -61,7 +61,7 @@ def test_mapping_and_plans_are_frozen() -> None:
     ("dataset", "size", "classes", "solos", "duets"),
     [
         ("synthmusic", "micro", 3, (1, 1, 1), 1),
-        ("synthmusic", "small", 21, (8, 2, 4), 12),
+        ("synthmusic", "small", 21, (12, 2, 4), 12),
         ("synthmusic", "full", 21, (24, 3, 8), 60),
         ("synthmusic11", "micro", 3, (1, 1, 1), 0),
         ("synthmusic11", "small", 11, (6, 2, 2), 0),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import shutil
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -127,3 +130,27 @@ def test_a_clip_made_again_has_the_same_bytes(
     again = digests(tmp_path)
     assert len(again) == 4
     assert again.items() <= first.items()
+
+
+@pytest.mark.slow
+def test_a_killed_making_goes_on_and_ends_the_same(
+    micro: tuple[Path, Dataset], tmp_path: Path
+) -> None:
+    script = (
+        "import sys, pathlib, pipeline.synthmusic as made\n"
+        "made.make_synthmusic(pathlib.Path(sys.argv[1]), size='micro')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not list(tmp_path.rglob("finished.json"))
+    first = {p.name: p.stat().st_ino for p in tmp_path.rglob("*.mp4")}
+    make_synthmusic(tmp_path, size="micro", jobs=2)
+    whole = digests(next(micro[0].glob("synthmusic/*/music")))
+    assert digests(next(tmp_path.glob("*/music"))) == whole
+    after = {p.name: p.stat().st_ino for p in tmp_path.rglob("*.mp4")}
+    assert first
+    assert first.items() <= after.items()
