@@ -28,15 +28,17 @@ def run_module(module: str, *arguments: str | Path, log: Path) -> None:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", module, *map(str, arguments)]
-    with log.open("a") as kept:
-        process = subprocess.Popen(
+    with (
+        log.open("a") as kept,
+        subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-        )
+        ) as process,
+    ):
         try:
             for line in process.stdout or ():
                 kept.write(line)
@@ -45,7 +47,6 @@ def run_module(module: str, *arguments: str | Path, log: Path) -> None:
             code = process.wait()
         except BaseException:
             process.kill()
-            process.wait()
             raise
     if code:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])

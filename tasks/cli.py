@@ -9,6 +9,7 @@ lists     check a folder of published lists, and which of them share videos
 verify    read every checksum of the store
 ls        what the store holds
 job       the file by which a model is trained on several GPUs or nodes
+evaluate  a trained model's figures on another dataset's test items
 weights   list, fetch and check pre-trained weights
 doctor    what of an AlphaPose checkout is there and works
 import-features, export-features  features in the layout in which LLP's are published
@@ -20,11 +21,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tasks.commands import coverage, doctor, estimate, inspect, job, lists, npy, retry, weights
+from tasks.commands import (
+    coverage,
+    doctor,
+    estimate,
+    evaluate,
+    inspect,
+    job,
+    lists,
+    npy,
+    retry,
+    weights,
+)
 from tasks.commands.common import USAGE
 from tasks.failures import USER_ERRORS, say
 
-COMMANDS = (inspect, coverage, estimate, retry, lists, job, weights, npy, doctor)
+COMMANDS = (inspect, coverage, estimate, retry, lists, job, evaluate, weights, npy, doctor)
 """The modules whose `add` brings the subcommands, in the order of the help."""
 
 
