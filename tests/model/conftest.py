@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +12,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from model.tribert.batch import Batch
+from model.tribert.config import presets
+from model.tribert.network import TriBERT
 from model.tribert.spectrogram import SpectrogramConfig, stft
 from storage.fingerprint import StageRecord
 from storage.layout import Layout, open_store
+from storage.models import MODEL_FILE, ModelRecord, publish_model, write_snapshot
 from storage.records import (
     ArraySpec,
     DatasetItem,
@@ -115,6 +121,14 @@ class ToneStore:
         return [item for item in self.items if item.split == split]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TribertStore:
+    """A store, and the name of a TriBERT that is published in it."""
+
+    store: ToneStore
+    model: str
+
+
 @pytest.fixture(scope="session")
 def tone_store(tmp_path_factory: pytest.TempPathFactory) -> ToneStore:
     """18 clips of 3 s (10 train, 4 val, 4 test), one of 0.5 s, one poseless, one unlabelled."""
@@ -123,8 +137,50 @@ def tone_store(tmp_path_factory: pytest.TempPathFactory) -> ToneStore:
 
 @pytest.fixture(scope="session")
 def tone_store_maker() -> Callable[[Path], ToneStore]:
-    """Makes such a store, for a module that adds to its own."""
-    return make_tone_store
+    """Makes such a store for a module of its own, with a stand-in for the ST-GCN of its poses."""
+
+    def make(root: Path) -> ToneStore:
+        made = make_tone_store(root)
+        snapshot = write_snapshot(made.layout, SOURCE, made.split("train"))
+        record = ModelRecord(recipe="stgcn", recipe_version=1, snapshot=snapshot, dataset=SOURCE)
+        described = made.layout.model(RECORDS["pose_embed"].parameters["model"]) / MODEL_FILE
+        described.parent.mkdir(parents=True)
+        described.write_text(json.dumps({"record": record.as_json()}))
+        return made
+
+    return make
+
+
+SMALL_TRIBERT = replace(
+    presets["tiny"],
+    data=replace(presets["tiny"].data, picture_px=32, spec_frames=32, spec_rows=64),
+    pose=replace(presets["tiny"].pose, channels=EMBED_CHANNELS),
+)
+
+
+@pytest.fixture(scope="module")
+def with_tribert(tone_store: ToneStore, tmp_path_factory: pytest.TempPathFactory) -> TribertStore:
+    """A copy of the store, and an untrained TriBERT in it that saw the training clips."""
+    root = tmp_path_factory.mktemp("copy") / "store"
+    shutil.copytree(tone_store.layout.root, root)
+    store = replace(tone_store, layout=open_store(root))
+    record = ModelRecord(
+        recipe="tribert",
+        recipe_version=1,
+        configuration=SMALL_TRIBERT.as_json(),
+        stages={name: store.stages[name] for name in ("frames", "stft", "pose_embed")},
+        snapshot=write_snapshot(store.layout, "tones", store.items),
+        dataset="tones",
+    )
+    torch.manual_seed(0)
+    folder = root / "prepared"
+    folder.mkdir()
+    state = TriBERT(SMALL_TRIBERT, len(PITCH_HZ)).state_dict()
+    weights = {name: value.clone().contiguous() for name, value in state.items()}
+    save_file(weights, folder / "weights.safetensors")
+    used = {"train": [item.item_id for item in store.split("train")]}
+    publish_model(store.layout, record, folder, {"classes": sorted(PITCH_HZ), "ids_used": used})
+    return TribertStore(store=store, model=record.name)
 
 
 def make_tone_store(root: Path) -> ToneStore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from model.jobs import TrainJob
 from model.settings import ConfigError
 from model.tribert.batch import collate
-from model.tribert.clips import HEARD, find_clips, spectrogram_config, stage_record, stages_read
+from model.tribert.clips import HEARD, find_clips, spectrogram_config, stages_read
 from model.tribert.config import Config, PoseConfig, presets, reduced
 from model.tribert.crops import fitted_start_row
 from model.tribert.errors import SeparationError
@@ -26,7 +25,6 @@ from model.tribert.vggish_tokens import VggishTokens
 from pipeline import logmel
 from pipeline.networks import loading
 from storage.fingerprint import StageRecord
-from storage.models import MODEL_FILE, ModelRecord, write_snapshot
 from storage.records import ArraySpec, DatasetItem, StageSchema, TimeBase
 from storage.shard_writer import write_shard
 from storage.staging import ItemWriter
@@ -97,19 +95,9 @@ def heard(tone_store_maker, tmp_path_factory: pytest.TempPathFactory) -> Heard:
             writer.append({"embedding": np.zeros((3, 128), np.float32)})
     write_shard(made.layout, VGGISH_RECORD, SOURCE, 0, ids, provenance={}, schema=rows)
     store = FeatureStore(made.layout.root)
-    publish_stgcn(made, stage_record(store, made.stages["pose_embed"]).parameters["model"])
     named = {**made.stages, "vggish": VGGISH_RECORD.name}
     del named["audio_11025"], named["pose"]
     return Heard(made=made, store=store, stages=stages_read(store, named, sound_patches=PATCHES))
-
-
-def publish_stgcn(made: Any, name: str) -> None:
-    """Put a stand-in into the store for the ST-GCN that the embeddings name."""
-    snapshot = write_snapshot(made.layout, "tones", made.split("train"))
-    record = ModelRecord(recipe="stgcn", recipe_version=1, snapshot=snapshot, dataset="tones")
-    described = made.layout.model(name) / MODEL_FILE
-    described.parent.mkdir(parents=True)
-    described.write_text(json.dumps({"record": record.as_json()}))
 
 
 @pytest.fixture(scope="module")
