@@ -119,7 +119,10 @@ def stages_needed(recipe: str, settings: Settings | None = None) -> tuple[str, .
     if recipe == "tribert":
         from model.tribert.config import SPECTROGRAM_STAGES
 
-        return SPECTROGRAM_STAGES["stored" if settings is None else settings.tribert.spectrogram]
+        if settings is None:
+            return SPECTROGRAM_STAGES["stored"]
+        heard = ("vggish",) if settings.tribert.audio_encoder == "vggish" else ()
+        return SPECTROGRAM_STAGES[settings.tribert.spectrogram] + heard
     from model.avvp.config import stages_needed as needed
 
     return tuple(needed)

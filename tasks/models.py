@@ -46,6 +46,8 @@ def configuration(context: Context, recipe: str) -> dict[str, Any]:
     if recipe == "tribert":
         tribert = context.settings.tribert
         values = merged(values, {"data": {"spectrogram": tribert.spectrogram}})
+        if tribert.audio_encoder == "vggish":
+            values = merged(values, module.vggish_override(values["data"]["spec_frames"]))
         values = merged(values, _fine_tuning(tribert))
         values = merged(values, {"optim": tribert.training})
     steps = chosen.max_steps or (MICRO_STEPS[recipe] if is_micro(context) else 0)
@@ -113,6 +115,7 @@ def draft_job(context: Context, recipe: str, *, permuted: bool = False) -> Train
         run_dir=context.layout.root,
         device=context.settings.run.device,
         loader_workers=chosen.loader_workers,
+        weights_dir=context.settings.run.weights_dir,
     )
 
 

@@ -138,6 +138,8 @@ class TribertSettings(ModelSettings):
 
     spectrogram: str = "stored"
     """stored: crops are read from the stft stage; computed: from the stored sound."""
+    audio_encoder: str = "vgg"
+    """vgg: trained with the rest; vggish: the vggish stage's network hears the mixture, frozen."""
     initial: str = ""
     """Name of a published TriBERT to fine-tune; empty: train from nothing."""
     initial_maps: str = "keep"
@@ -216,6 +218,7 @@ def load_settings() -> Settings:
     one_of("[lists]", "overlap", lists.overlap, ("refuse", "test", "train"))
     tribert = TribertSettings(**values["tribert"])
     one_of("[tribert]", "spectrogram", tribert.spectrogram, ("stored", "computed"))
+    one_of("[tribert]", "audio_encoder", tribert.audio_encoder, ("vgg", "vggish"))
     one_of("[tribert]", "initial_maps", tribert.initial_maps, ("keep", "swap"))
     one_of("[tribert]", "initial_overlap", tribert.initial_overlap, ("refuse", "allow"))
     one_of("[tribert]", "precision", tribert.precision, ("32-true", "bf16-mixed"))

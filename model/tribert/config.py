@@ -54,9 +54,12 @@ __all__ = [
     "reduced",
     "stages_needed",
     "steps_override",
+    "vggish_override",
 ]
 
 RECIPE_VERSION = 1
+HOP_S = 256 / 11025
+"""From one spectrogram frame to the next, as published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +289,12 @@ def steps_override(max_steps: int) -> dict[str, Any]:
     quarter, rest = divmod(max_steps, 4)
     val_every_steps = quarter if quarter and not rest else max_steps
     return {"optim": {"max_steps": max_steps, "val_every_steps": val_every_steps}}
+
+
+def vggish_override(spec_frames: int) -> dict[str, Any]:
+    """Return the settings with which VGGish hears a mixture, a patch for each second of a crop."""
+    seconds = spec_frames * HOP_S
+    return {"audio": {"encoder": "vggish"}, "data": {"sound_patches": max(1, round(seconds))}}
 
 
 FINE_TUNING_STEPS = 57_000

@@ -30,6 +30,29 @@ def test_precision_and_memory_reach_the_trainer(desk: Any) -> None:
     assert {name: optim[name] for name in chosen} == chosen
 
 
+def test_vggish_joins_the_stages_only_where_it_hears(desk: Any) -> None:
+    desk.list([("a.mp4", "violin", "train"), ("b.mp4", "tuba", "train")])
+    desk.parser.read_string("[tribert]\naudio_encoder = vggish\npreset = paper\n")
+    context = load_context(desk.name, "tribert")
+    assert {"vggish", "audio_16000"} <= set(context.stages_of(context.sources[0]))
+    values = configuration(context, "tribert")
+    assert values["audio"]["encoder"] == "vggish"
+    assert values["data"]["sound_patches"] == 6
+    desk.parser.read_string("[tribert]\naudio_encoder = vgg\n")
+    load_context.cache_clear()
+    assert "vggish" not in load_context(desk.name, "tribert").stages_of(context.sources[0])
+    desk.parser.read_string("[tribert]\naudio_encoder = ears\n")
+    with pytest.raises(SettingsError, match="'ears': expected one of vgg, vggish"):
+        load_settings()
+
+
+def test_modern_is_a_preset_of_a_run(desk: Any) -> None:
+    desk.list([("a.mp4", "violin", "train"), ("b.mp4", "tuba", "train")])
+    desk.parser.read_string("[tribert]\npreset = modern\n")
+    context = load_context(desk.name, "tribert")
+    assert configuration(context, "tribert")["separation"]["fusion"] == "none"
+
+
 def test_an_unknown_precision_is_refused(desk: Any) -> None:
     desk.parser.read_string("[tribert]\nprecision = bf16\n")
     with pytest.raises(SettingsError, match="'bf16': expected one of 32-true"):
