@@ -10,6 +10,7 @@ verify    read every checksum of the store
 ls        what the store holds
 job       the file by which a model is trained on several GPUs or nodes
 evaluate  a trained model's figures on another dataset's test items
+figures   what a trained model separates, where it looks and what it finds, as PNG files
 weights   list, fetch and check pre-trained weights
 doctor    what of an AlphaPose checkout is there and works
 import-features, export-features  features in the layout in which LLP's are published
@@ -26,6 +27,7 @@ from tasks.commands import (
     doctor,
     estimate,
     evaluate,
+    figures,
     inspect,
     job,
     lists,
@@ -36,7 +38,7 @@ from tasks.commands import (
 from tasks.commands.common import USAGE
 from tasks.failures import USER_ERRORS, say
 
-COMMANDS = (inspect, coverage, estimate, retry, lists, job, evaluate, weights, npy, doctor)
+COMMANDS = (inspect, coverage, estimate, retry, lists, job, evaluate, figures, weights, npy, doctor)
 """The modules whose `add` brings the subcommands, in the order of the help."""
 
 

@@ -1,8 +1,8 @@
 """Evaluation of retrieval: every test clip is looked for among all test clips.
 
-In: an `EvaluateJob` with published scorers. Out: `results.json` and `ranks.csv` in the job's
-`out_dir`: one row a scorer and variant, chance, and the paper's printed figures, which are marked
-so (TriBERT Table 3; tribert.md section 8).
+In: an `EvaluateJob` with published scorers. Out: `results.json`, `ranks.csv` and `pictures.npz` in
+the job's `out_dir`: one row a scorer and variant, chance, and the paper's printed figures, which
+are marked so (TriBERT Table 3; tribert.md section 8).
 
 `python -m model.retrieval.evaluate STORE SCORER ... ` prints the same as JSON for scorers of one
 snapshot, without publishing anything.
@@ -15,11 +15,12 @@ import csv
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from model.jobs import EvaluateJob
@@ -32,7 +33,8 @@ from model.retrieval.recipe import embeddings_of, refuse_seen
 from model.retrieval.scorer import Scorers
 from model.train.errors import TrainingError
 from model.train.publish import read_weights
-from model.tribert.clips import ClipSet, find_clips, stages_read
+from model.tribert.clips import Clip, ClipSet, find_clips, stages_read
+from model.tribert.examples import pictures_of
 from model.tribert.published import load_published
 from storage.errors import StoreError
 from storage.layout import open_store
@@ -49,10 +51,16 @@ class Row:
     embedding: str
     protocol: str
     model: str
-    item_ids: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    stages: Mapping[str, str]
     left_out: dict[str, str]
     order_NN: torch.Tensor
     ranks_N: torch.Tensor
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """The ids of the clips."""
+        return tuple(clip.item_id for clip in self.clips)
 
 
 def evaluate(job: EvaluateJob) -> dict[str, Any]:
@@ -68,7 +76,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     items = read_snapshot(store.layout, job.dataset, job.snapshot)
     rows = [row for name in job.models for row in rank_all(store, job, name, items)]
     pool = pool_of(rows)
-    results = {
+    results: dict[str, Any] = {
         "kind": "retrieval",
         "pool": pool,
         "settings": settings.as_json(),
@@ -84,6 +92,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
         "left_out": rows[0].left_out,
     }
     job.out_dir.mkdir(parents=True, exist_ok=True)
+    results["pictures"] = save_pictures(job.out_dir, store, rows[0], results["rows"])
     (job.out_dir / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     _write_ranks(job.out_dir / "ranks.csv", rows)
     return results
@@ -119,7 +128,7 @@ def rank_all(
         )
     refuse_seen(store, name, items)
     config = Config.from_json(described["record"]["configuration"])
-    embeddings, found = test_embeddings(store, job, config, items)
+    embeddings, found, stages = test_embeddings(store, job, config, items)
     scorers = Scorers(config.variants, embeddings.sizes(), embeddings.tokens, config.hidden)
     scorers.load_state_dict(read_weights(store.layout, name))
     every_N = torch.arange(len(embeddings))
@@ -133,7 +142,8 @@ def rank_all(
                 embedding=config.embedding,
                 protocol=config.protocol,
                 model=name,
-                item_ids=embeddings.item_ids,
+                clips=found.clips,
+                stages=stages,
                 left_out=dict(found.left_out),
                 order_NN=logits_NN.argsort(dim=1, descending=True, stable=True),
                 ranks_N=ranks(logits_NN, every_N),
@@ -144,8 +154,8 @@ def rank_all(
 
 def test_embeddings(
     store: FeatureStore, job: EvaluateJob, config: Config, items: Sequence[DatasetItem]
-) -> tuple[Embeddings, ClipSet]:
-    """Return the test clips and their embeddings.
+) -> tuple[Embeddings, ClipSet, Mapping[str, str]]:
+    """Return the embeddings of the test clips, the clips, and the stages they were read from.
 
     Raises
     ------
@@ -164,7 +174,7 @@ def test_embeddings(
             f"{len(found.clips)} test clips can be read, a pool needs two; left out are "
             f"{len(found.left_out)} (the first: {list(found.left_out.items())[:3]})"
         )
-    return embeddings, found
+    return embeddings, found, stages
 
 
 def _row_json(row: Row, settings: EvaluationConfig) -> dict[str, Any]:
@@ -183,6 +193,27 @@ def _row_json(row: Row, settings: EvaluationConfig) -> dict[str, Any]:
             }
             for query, candidates in enumerate(shown.tolist())
         ],
+    }
+
+
+def save_pictures(
+    folder: Path, store: FeatureStore, row: Row, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Write `pictures.npz`: what the queries and candidates that the rows list look like.
+
+    It holds `frames`, uint8 (M, 1, H, W, 3) RGB, and `poses`, float32 (M, 1, P, 68, 3) in pixels of
+    them, of the middles of M clips. Returns what the results say of it: ids and labels, in order.
+    """
+    examples = [example for each in rows for example in each["examples"]]
+    wanted = {item for each in examples for item in (each["query"], *each["found"])}
+    clips = [clip for clip in row.clips if clip.item_id in wanted]
+    if not clips:
+        return {"items": [], "labels": []}
+    middles = [(clip, [clip.centres.middle]) for clip in clips]
+    np.savez_compressed(folder / "pictures.npz", **pictures_of(store, row.stages, middles))  # type: ignore[arg-type]
+    return {
+        "items": [clip.item_id for clip in clips],
+        "labels": [list(clip.labels) for clip in clips],
     }
 
 

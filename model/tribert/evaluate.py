@@ -39,7 +39,7 @@ from model.tribert.clips import (
 from model.tribert.described import seen_of
 from model.tribert.errors import SeparationError
 from model.tribert.evaluation_config import EvaluationConfig
-from model.tribert.examples import save_example, thumbnails
+from model.tribert.example_arrays import write_example
 from model.tribert.metrics import silent
 from model.tribert.recipe import RECIPE
 from model.tribert.separation import Mix, MixReader, joined_windows, predict_masks, separate
@@ -72,7 +72,7 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     refuse_other_mixes(systems)
     found = common_clips(store, job, test, systems)
     pairs = choose_pairs(found, settings)
-    readers = [_reader(store, job, system, settings) for system in systems]
+    readers = [mix_reader(store, job, system, settings) for system in systems]
     device = torch.device(Device.parse(job.device).kind)
     run = _Run(systems, readers, settings, device, job.out_dir)
     published = systems[0].published
@@ -118,9 +118,10 @@ def _stages(store: FeatureStore, job: EvaluateJob, system: System) -> dict[str, 
     return stages_read(store, job.stages, data.spectrogram, sound_patches=data.sound_patches)
 
 
-def _reader(
+def mix_reader(
     store: FeatureStore, job: EvaluateJob, system: System, settings: EvaluationConfig
 ) -> MixReader:
+    """Return what reads a system's mixes, with its own pictures."""
     stages = _stages(store, job, system)
     return MixReader(
         store=store,
@@ -293,15 +294,17 @@ class _Run:
     def _example(
         self, number: int, mix: Mix, masks_NQT: torch.Tensor, estimates: Mapping[str, Estimate]
     ) -> dict[str, Any]:
-        reader = self.readers[0]
-        return save_example(
+        system = self.systems[0]
+        return write_example(
             self.out_dir,
             number,
+            system=system,
+            reader=self.readers[0],
             mix=mix,
-            masks_NQT=masks_NQT,
+            masks_NQF=masks_NQT,
             estimates_NS=estimates[self.names[0]].waves_NS,
-            rate_hz=reader.sizes.rate_hz,
-            pictures=thumbnails(reader.store, reader.stages, mix, reader.data),
+            application="soft" if system.soft else self.settings.mask_application,
+            device=self.device,
         )
 
 

@@ -37,19 +37,19 @@ def save_example(
     masks_NQT: torch.Tensor,
     estimates_NS: np.ndarray,
     rate_hz: int,
-    pictures: Mapping[str, np.ndarray],
+    pictures: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write `ex<number>_*.wav` and `ex<number>.npz` into `folder`; return what the results say.
 
     The npz holds `mixture` (Q, T), log(1 + magnitude); `predicted` and `true` (N, Q, T), masks;
-    and `frames` and `poses`. Rows are on the logarithmic frequency scale, the lowest first.
+    and `pictures`. Rows are on the logarithmic frequency scale, the lowest first.
 
     Parameters
     ----------
     masks_NQT
         Predicted masks of the whole stretch.
     pictures
-        `frames` and `poses` as `thumbnails` gives them.
+        `frames` and `poses` as `thumbnails` gives them, and whatever else is to be shown.
     """
     names = [
         f"ex{number}_{kind}{n}.wav" for kind in ("pred", "true") for n in range(len(mix.clips))
@@ -63,8 +63,7 @@ def save_example(
         mixture=joined_windows(mix.batch.mix_B1QF)[0].log1p().numpy(),
         predicted=masks_NQT.numpy(),
         true=joined_windows(mix.batch.masks_BNQF).numpy(),
-        frames=pictures["frames"],
-        poses=pictures["poses"],
+        **pictures,
     )
     return {
         "pair": [clip.item_id for clip in mix.clips],
@@ -90,10 +89,29 @@ def thumbnails(
     to one width; `poses` float32 (N, T, P, V, 3): x and y in pixels of these pictures, confidence
     (0 for persons that are absent).
     """
-    shown = [
-        _shown(store, stages, clip, picture_rows(at[len(at) // 2], data.steps, data.picture_stride))
-        for clip, at in zip(mix.clips, mix.centres, strict=True)
-    ]
+    return pictures_of(
+        store,
+        stages,
+        [
+            (clip, picture_rows(at[len(at) // 2], data.steps, data.picture_stride))
+            for clip, at in zip(mix.clips, mix.centres, strict=True)
+        ],
+    )
+
+
+def pictures_of(
+    store: FeatureStore,
+    stages: Mapping[str, str],
+    wanted: Sequence[tuple[Clip, Sequence[int]]],
+) -> dict[str, np.ndarray]:
+    """Return pictures and poses of some rows of the frames stage of each clip, as `thumbnails`.
+
+    Parameters
+    ----------
+    wanted
+        Clips, with as many rows each.
+    """
+    shown = [_shown(store, stages, clip, rows) for clip, rows in wanted]
     width = max(frames_THWC.shape[2] for frames_THWC, _ in shown)
     padded = [
         np.pad(frames, ((0, 0), (0, 0), (0, width - frames.shape[2]), (0, 0)))

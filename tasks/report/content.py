@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from storage.layout import Layout
 from storage.models import read_evaluation, read_model
 from tasks.report import figures
+from tasks.report.examples import retrieval_figures, separation_example
+from tasks.report.gallery import Gallery
 from tasks.report.retrieval import retrieval
 from tasks.report.spec import ReportSpec
 
@@ -28,8 +28,8 @@ FIGURES = ("audio", "visual", "audio_visual", "type_at_av", "event_at_av")
 MODALITIES = ("audio", "visual")
 
 
-def page(spec: ReportSpec) -> dict[str, Any]:
-    """Return the template's values."""
+def page(spec: ReportSpec, gallery: Gallery) -> dict[str, Any]:
+    """Return the template's values; every figure also goes into the gallery."""
     layout = Layout(Path(spec.root))
     results = [(name, read_evaluation(layout, name)) for name in spec.evaluations]
     return {
@@ -37,9 +37,15 @@ def page(spec: ReportSpec) -> dict[str, Any]:
         "random_weights": _random_weights(spec),
         "coverage": spec.coverage,
         "stages": _stage_rows(spec),
-        "models": [_model(layout, name) for name in spec.models],
-        "separation": [_separation(layout, n, r) for n, r in results if r["kind"] == "separation"],
-        "retrieval": [retrieval(n, r) for n, r in results if r["kind"] == "retrieval"],
+        "models": [_model(layout, name, gallery) for name in spec.models],
+        "separation": [
+            _separation(layout, n, r, gallery) for n, r in results if r["kind"] == "separation"
+        ],
+        "retrieval": [
+            retrieval(r, retrieval_figures(layout.evaluation(n), r, gallery, n))
+            for n, r in results
+            if r["kind"] == "retrieval"
+        ],
         "parsing": [_parsing(n, r) for n, r in results if r["kind"] == "parsing"],
         "versions": spec.provenance["versions"],
         "settings": spec.provenance["settings"],
@@ -79,7 +85,7 @@ def _stage_rows(spec: ReportSpec) -> list[dict[str, Any]]:
     return rows
 
 
-def _model(layout: Layout, name: str) -> dict[str, Any]:
+def _model(layout: Layout, name: str, gallery: Gallery) -> dict[str, Any]:
     model = read_model(layout, name)
     history = [
         json.loads(line)
@@ -87,6 +93,7 @@ def _model(layout: Layout, name: str) -> dict[str, Any]:
         if line.strip()
     ]
     record = model["record"]
+    drawn = figures.curves(history)
     return {
         "name": name,
         "title": _title(record),
@@ -99,7 +106,7 @@ def _model(layout: Layout, name: str) -> dict[str, Any]:
         "used": {split: len(ids) for split, ids in model["ids_used"].items()},
         "ids_used": model["ids_used"],
         "ids_missing": model["ids_missing"],
-        "curves": figures.curves(history),
+        "curves": gallery.keep(f"{name}-curves", drawn) if drawn else None,
     }
 
 
@@ -114,7 +121,9 @@ def _title(record: Mapping[str, Any]) -> str:
     return record["recipe"] + which.get(record["recipe"], "")
 
 
-def _separation(layout: Layout, name: str, results: Mapping[str, Any]) -> dict[str, Any]:
+def _separation(
+    layout: Layout, name: str, results: Mapping[str, Any], gallery: Gallery
+) -> dict[str, Any]:
     folder = layout.evaluation(name)
     silent = sum(any(pair["silent"]) for pair in results["pairs"])
     return {
@@ -127,42 +136,11 @@ def _separation(layout: Layout, name: str, results: Mapping[str, Any]) -> dict[s
         "printed": results["published"],
         "settings": results.get("settings", {}),
         "left_out": results.get("left_out", {}),
-        "examples": [_separation_example(folder, e) for e in results["examples"]],
-    }
-
-
-def _separation_example(folder: Path, example: Mapping[str, Any]) -> dict[str, Any]:
-    labels = [" + ".join(names) for names in example["labels"]]
-    audio = example["audio"]
-    with np.load(folder / example["arrays"]) as arrays:
-        panels = {
-            "masks": figures.masks(arrays, labels),
-            "players": [
-                figures.players(f, p)
-                for f, p in zip(arrays["frames"], arrays["poses"], strict=True)
-            ],
-        }
-    return {
-        "labels": labels,
-        "pair": example["pair"],
-        "mixture": _wav(folder, audio["mixture"]),
-        "sources": [
-            {
-                "label": label,
-                "players": picture,
-                "prediction": _wav(folder, prediction),
-                "truth": _wav(folder, truth),
-            }
-            for label, picture, prediction, truth in zip(
-                labels, panels["players"], audio["prediction"], audio["truth"], strict=True
-            )
+        "examples": [
+            separation_example(folder, example, gallery, f"{name}-{number}")
+            for number, example in enumerate(results["examples"])
         ],
-        "masks": panels["masks"],
     }
-
-
-def _wav(folder: Path, name: str) -> str:
-    return figures.file_uri(folder / name, "audio/wav")
 
 
 def _parsing(name: str, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,17 +23,33 @@ KINDS = {
 }
 
 
-def retrieval(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables of one evaluation: by variant, rows of top-1, 5 and 10 in percent."""
+def retrieval(
+    results: Mapping[str, Any], pictures: Mapping[tuple[str, str, str], str]
+) -> dict[str, Any]:
+    """Return the tables of one evaluation: by variant, rows of top-1, 5 and 10 in percent.
+
+    Parameters
+    ----------
+    pictures
+        (variant, embedding, protocol) -> a figure of its queries.
+    """
     variants = dict.fromkeys(row["variant"] for row in results["rows"])
     return {
-        "name": name,
         "top": TOP,
         "pool": results["pool"],
         "printed": results["printed"]["source"],
         "left_out": results["left_out"],
         "variants": [
-            {"title": TITLES[variant], "rows": _rows(variant, results)} for variant in variants
+            {
+                "title": TITLES[variant],
+                "rows": _rows(variant, results),
+                "pictures": [
+                    (KINDS[embedding, protocol], uri)
+                    for (of, embedding, protocol), uri in pictures.items()
+                    if of == variant
+                ],
+            }
+            for variant in variants
         ],
     }
 

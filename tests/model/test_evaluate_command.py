@@ -3,58 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from luigi.configuration import LuigiConfigParser
-from safetensors.torch import save_file
 
-from model.tribert.config import presets
-from model.tribert.network import TriBERT
-from storage.layout import open_store
-from storage.models import ModelRecord, publish_model, read_snapshot, write_snapshot
+from storage.models import read_snapshot, write_snapshot
 from tasks.cli import main
 
-TINY = presets["tiny"]
-CONFIG = replace(
-    TINY,
-    data=replace(TINY.data, picture_px=32, spec_frames=32, spec_rows=64),
-    pose=replace(TINY.pose, channels=8),
-)
 SMALL = {"pairs": 1, "examples": 0, "span_frames": 32, "pair_rule": "disjoint", "nmf": False}
 
 
-@pytest.fixture(scope="module")
-def published(tone_store, tmp_path_factory) -> tuple[Any, str]:
-    """A copy of the store, and an untrained TriBERT that saw only the training clips."""
-    root = tmp_path_factory.mktemp("elsewhere") / "store"
-    shutil.copytree(tone_store.layout.root, root)
-    layout = open_store(root)
-    record = ModelRecord(
-        recipe="tribert",
-        recipe_version=1,
-        configuration=CONFIG.as_json(),
-        stages={name: tone_store.stages[name] for name in ("frames", "stft", "pose_embed")},
-        snapshot=write_snapshot(layout, "tones", tone_store.items),
-        dataset="tones",
-    )
-    torch.manual_seed(0)
-    folder = root / "prepared"
-    folder.mkdir()
-    state = TriBERT(CONFIG, 2).state_dict()
-    save_file({k: v.clone().contiguous() for k, v in state.items()}, folder / "weights.safetensors")
-    used = {"train": [item.item_id for item in tone_store.split("train")]}
-    publish_model(layout, record, folder, {"classes": ["flute", "tuba"], "ids_used": used})
-    return replace(tone_store, layout=layout), record.name
-
-
 @pytest.fixture
-def command(published, monkeypatch: pytest.MonkeyPatch, capsys) -> Any:
+def command(with_tribert, monkeypatch: pytest.MonkeyPatch, capsys) -> Any:
     """Runs the command on a dataset of these items; gives its exit code and what it said."""
-    store, model = published
+    store, model = with_tribert.store, with_tribert.model
     parser = LuigiConfigParser()
     parser.read_string(f"[soundstage]\nroot = {store.layout.root}\ndevice = cpu\n")
     monkeypatch.setattr(LuigiConfigParser, "_instance", parser)
@@ -69,8 +33,8 @@ def command(published, monkeypatch: pytest.MonkeyPatch, capsys) -> Any:
     return run
 
 
-def test_a_model_is_scored_on_items_of_another_snapshot(published, command) -> None:
-    store, model = published
+def test_a_model_is_scored_on_items_of_another_snapshot(with_tribert, command) -> None:
+    store, model = with_tribert.store, with_tribert.model
     val = store.split("val")
     settings = ("--set", json.dumps(SMALL), "--json")
     code, text = command(val, "--split", "val", *settings)
@@ -88,8 +52,8 @@ def test_a_model_is_scored_on_items_of_another_snapshot(published, command) -> N
     assert any({i.split for i in items} == {"test"} and len(items) == len(val) for items in kept)
 
 
-def test_videos_it_was_trained_on_are_refused_or_left_out(published, command) -> None:
-    store, _ = published
+def test_videos_it_was_trained_on_are_refused_or_left_out(with_tribert, command) -> None:
+    store = with_tribert.store
     items = [*store.split("train")[:2], *store.split("val")]
     code, said = command(items, "--split", "all")
     assert code == 2
@@ -100,8 +64,8 @@ def test_videos_it_was_trained_on_are_refused_or_left_out(published, command) ->
     assert "none is left" in said
 
 
-def test_other_classes_are_refused_or_left_out(published, command) -> None:
-    store, _ = published
+def test_other_classes_are_refused_or_left_out(with_tribert, command) -> None:
+    store = with_tribert.store
     items = [replace(item, labels=("piano",)) for item in store.split("val")]
     code, said = command(items, "--split", "val")
     assert code == 2
@@ -111,8 +75,8 @@ def test_other_classes_are_refused_or_left_out(published, command) -> None:
     assert "1 classes are unknown" in command(items, "--split", "val", "--skip-unknown")[1]
 
 
-def test_missing_stages_and_items_are_named(published, command) -> None:
-    store, _ = published
+def test_missing_stages_and_items_are_named(with_tribert, command) -> None:
+    store = with_tribert.store
     stranger = [replace(i, item_id=f"else/{n}/whole") for n, i in enumerate(store.split("val"))]
     code, said = command(stranger, "--split", "val")
     assert code == 2
