@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from model.tribert.evaluation_config import (
+    EVALUATION_VERSION,
+    EvaluationConfig,
+    evaluation_presets,
+)
 from tasks.commands.common import DATASET_HELP, Commands, add_json, print_json
 from tasks.settings import SettingsError, load_settings
 
@@ -13,8 +18,6 @@ if TYPE_CHECKING:
     from storage.layout import Layout
     from storage.models import ModelRecord
     from storage.records import DatasetItem
-
-PROTOCOLS = ("tiny", "paper")
 
 
 def add(commands: Commands) -> None:
@@ -36,7 +39,9 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--compute", action="store_true", help="compute what the model reads of the dataset first"
     )
-    command.add_argument("--protocol", choices=PROTOCOLS, default="paper", help="of separation")
+    command.add_argument(
+        "--protocol", choices=sorted(evaluation_presets), default="paper", help="of separation"
+    )
     command.add_argument("--set", default="{}", help="settings on top of the protocol, as JSON")
     add_json(command)
     command.set_defaults(run=_run)
@@ -160,12 +165,6 @@ def _settings(arguments: argparse.Namespace, recipe: str) -> tuple[int, dict[str
         from model.retrieval.config import EvaluationConfig as RetrievalConfig
 
         return RETRIEVAL_VERSION, RetrievalConfig.from_json(given).as_json()
-    from model.tribert.evaluation_config import (
-        EVALUATION_VERSION,
-        EvaluationConfig,
-        evaluation_presets,
-    )
-
     values = evaluation_presets[arguments.protocol].as_json() | given
     return EVALUATION_VERSION, EvaluationConfig.from_json(values).as_json()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from model.tribert.evaluation_config import evaluation_presets
 from tasks.commands.common import Commands, add_json, add_root, print_json, root_of
 from tasks.settings import SettingsError, load_settings
 
@@ -22,7 +23,7 @@ def add(commands: Commands) -> None:
         "--pairs", nargs="+", default=[], metavar="ITEM", help="two items a mix, or parts of ids"
     )
     command.add_argument("--count", type=int, default=3, help="test pairs, where none are named")
-    command.add_argument("--protocol", choices=("tiny", "paper"), default="tiny")
+    command.add_argument("--protocol", choices=sorted(evaluation_presets), default="tiny")
     command.add_argument("--out", type=Path, metavar="DIR", help="default: figures/MODEL")
     add_root(command)
     add_json(command)

@@ -18,7 +18,7 @@ TITLES = {
 }
 KINDS = {
     ("transformer", "joint"): "transformer",
-    ("transformer", "alone"): "transformer, leak-free (the other streams set to zero)",
+    ("transformer", "alone"): "transformer, leak-free",
     ("input", "joint"): "before the transformer",
 }
 
