@@ -152,6 +152,8 @@ class TribertSettings(ModelSettings):
     """Parts that a step's batch is computed in."""
     checkpoint_activations: bool = False
     """Compute activations twice, to keep fewer of them."""
+    cuda_graphs: bool = True
+    """On one GPU: record a step once and replay it."""
     baselines: str = ""
     """Systems trained and judged beside it, separated by commas, or all; empty: none."""
     retrieval: bool = False
@@ -172,6 +174,7 @@ class TribertSettings(ModelSettings):
             "precision": self.precision,
             "accumulate": self.accumulate,
             "checkpoint_activations": self.checkpoint_activations,
+            "cuda_graphs": self.cuda_graphs,
         }
 
 

@@ -287,6 +287,7 @@ def _trainer(
         sync_batchnorm=device.kind == "cuda" and device.world_size > 1,
         plugins=[TorchElasticEnvironment() if under_torchrun() else LightningEnvironment()],
         precision=parts.precision,  # type: ignore[arg-type]
+        benchmark=device.kind == "cuda",
         max_epochs=1,
         accumulate_grad_batches=parts.accumulate,
         val_check_interval=_val_every_batches(parts),

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from model.tribert.batch import Batch
 from model.tribert.config import Config, OptimConfig
+from model.tribert.graphed import GraphedLoss
 from model.tribert.losses import LossTerms, loss_terms, mask_loss, top_class_hit
 from model.tribert.network import Outputs, TriBERT
 from model.tribert.network_memory import checkpoint_activations
@@ -43,6 +44,7 @@ class TriBERTModule(lightning.LightningModule):
         self.network = TriBERT(config, len(classes), map_classes=len(self.map_classes))
         if config.optim.checkpoint_activations:
             checkpoint_activations(self.network)
+        self._graphed: GraphedLoss | None = None
 
     def forward(self, batch: Batch) -> Outputs:
         """Return the network's outputs."""
@@ -51,7 +53,7 @@ class TriBERTModule(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Return the weighted loss; log every term."""
         del batch_idx
-        terms = loss_terms(self.named_alike(self.network(batch)), batch, self.config.loss)
+        terms = self._graphed_terms(batch) if self._may_graph(batch) else self._terms(batch)
         self._log_terms("train", terms, len(batch))
         return terms.total
 
@@ -101,6 +103,27 @@ class TriBERTModule(lightning.LightningModule):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _terms(self, batch: Batch) -> LossTerms:
+        return loss_terms(self.named_alike(self.network(batch)), batch, self.config.loss)
+
+    def _may_graph(self, batch: Batch) -> bool:
+        """Whether a step is one forward and one backward pass of this process alone, on a GPU."""
+        optim = self.config.optim
+        return (
+            optim.cuda_graphs
+            and batch.mix_B1QF.is_cuda
+            and optim.accumulate == 1
+            and not optim.checkpoint_activations
+            and self.trainer.world_size == 1
+        )
+
+    def _graphed_terms(self, batch: Batch) -> LossTerms:
+        """Return the loss of a batch by replaying graphs of its first one, if it fits them."""
+        if self._graphed is None:
+            dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else None
+            self._graphed = GraphedLoss(self.network, self._terms, batch, dtype)
+        return self._graphed(batch) if self._graphed.fits(batch) else self._terms(batch)
 
     def _log_terms(self, split: str, terms: LossTerms, size: int) -> None:
         named = terms.named()

@@ -15,7 +15,12 @@ from torch import nn
 from model.tribert.attention import LAYER_NORM_EPS
 from model.tribert.config import PoseConfig
 
-WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0, 1.0)
+BOX_NUMBERS = 5
+
+
+def whole_picture(like: torch.Tensor) -> torch.Tensor:
+    """Return the box (0, 0, 1, 1, 1) of a tensor's type, made where that tensor lies."""
+    return (torch.arange(BOX_NUMBERS, device=like.device) > 1).to(like.dtype)
 
 
 class PoseTokens(nn.Module):
@@ -24,7 +29,7 @@ class PoseTokens(nn.Module):
     def __init__(self, config: PoseConfig, width: int) -> None:
         super().__init__()
         self.embedding = nn.Linear(config.channels * config.joints, width)
-        self.box = nn.Linear(len(WHOLE_PICTURE), width)
+        self.box = nn.Linear(BOX_NUMBERS, width)
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -46,7 +51,7 @@ def with_sos(
     weight = present_BTP[..., None, None].to(pose_BTPKV.dtype)
     count = weight.sum(1, keepdim=True).clamp(min=1)
     mean_B1PKV = (pose_BTPKV * weight).sum(1, keepdim=True) / count
-    whole = box_BTP5.new_tensor(WHOLE_PICTURE).expand_as(box_BTP5[:, :1])
+    whole = whole_picture(box_BTP5).expand_as(box_BTP5[:, :1])
     anywhere_B1P = present_BTP.any(1, keepdim=True)
     nobody_B11 = ~anywhere_B1P.any(2, keepdim=True)
     first_B1P = torch.arange(anywhere_B1P.shape[2], device=present_BTP.device).eq(0)[None, None]

@@ -206,6 +206,9 @@ class OptimConfig:
     """parts that a step's batch is computed in, one after the other; a divisor of batch_size"""
     checkpoint_activations: bool = False
     """keep the inputs of large blocks only and compute the rest again: less memory, more time"""
+    cuda_graphs: bool = True
+    """on one GPU, with `accumulate` 1: a step is recorded once and replayed, the same numbers
+    several times as fast"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,11 +102,11 @@ class Runner:
 
         On a GPU, too, float32 means float32: the shorter TF32 products are not taken.
         """
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return self.network(batch.to(self.device, self.dtype)).float().cpu()
 
     def examples(self, asked: int, *, cpu: int, gpu: int) -> int:
-        """Return how many examples make a batch: `asked`, or what suits the device where it is 0."""
+        """Return how many examples make a batch: `asked`, or what suits the device for 0."""
         return asked or (cpu if self.device.type == "cpu" else gpu)
 
     def fed(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
