@@ -24,6 +24,7 @@ from model.tribert.encoder import Layer
 from model.tribert.fusion import ChannelSoftmaxFusion, KeyFusion
 from model.tribert.network import Outputs, TriBERT, all_valid
 from model.tribert.pose_tokens import with_sos
+from model.tribert.unet import Doubling
 
 
 class ChannelByChannel(nn.Module):
@@ -46,6 +47,9 @@ class PlainTriBERT(nn.Module):
         self.network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
         vision = self.network.vision
         vision.trunk = nn.Sequential(ChannelByChannel(), vision.trunk)
+        for module in self.network.unet.modules():
+            if isinstance(module, Doubling):
+                module.__class__ = nn.ConvTranspose2d  # type: ignore[assignment]
 
     def forward(self, batch: Batch) -> Outputs:
         """Return masks and probabilities of every video of every mix, as `TriBERT` does."""

@@ -25,7 +25,7 @@ from model.tribert.fusion import KeyFusion
 from model.tribert.losses import loss_terms
 from model.tribert.network import TriBERT, weighed
 from model.tribert.network_plain import PlainTriBERT
-from model.tribert.unet import TimeAttention
+from model.tribert.unet import AttentionGate, Doubling, TimeAttention
 
 CLASSES = 5
 
@@ -159,6 +159,34 @@ def test_attention_over_time_starts_as_nothing_and_then_joins_far_frames() -> No
     layer(leaf)[..., 0].sum().backward()
     assert leaf.grad is not None
     assert (leaf.grad[..., 6].abs().amax((1, 2)) > 1e-6).all()
+
+
+def test_a_doubling_is_a_deconvolution() -> None:
+    torch.manual_seed(0)
+    layer, x = Doubling(6, 4), torch.randn(2, 6, 3, 5, requires_grad=True)
+    plain = torch.nn.functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
+    torch.testing.assert_close(layer(x), plain)
+    pull = torch.randn_like(plain)
+    wanted = (x, layer.weight, layer.bias)
+    expected = torch.autograd.grad((plain * pull).sum(), wanted)
+    torch.testing.assert_close(torch.autograd.grad((layer(x) * pull).sum(), wanted), expected)
+    with pytest.raises(ValueError, match="twice"):
+        layer(x, output_size=[7, 11])
+
+
+def test_videos_that_share_a_skip_are_gated_as_if_each_had_its_own() -> None:
+    torch.manual_seed(0)
+    gate = AttentionGate(8).train()
+    raised, skip = torch.randn(6, 8, 4, 5), torch.randn(2, 8, 4, 5, requires_grad=True)
+    pull = torch.randn_like(raised)
+    wanted = (skip, *gate.parameters())
+    own = gate(raised, skip.repeat_interleave(3, dim=0))
+    expected = torch.autograd.grad((own * pull).sum(), wanted)
+    shared = gate(raised, skip)
+    torch.testing.assert_close(shared, own)
+    torch.testing.assert_close(
+        torch.autograd.grad((shared * pull).sum(), wanted), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_modern_has_the_size_of_the_paper_and_decodes_once() -> None:
