@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=0, help="0: the preset's own")
     parser.add_argument("--pairs", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", nargs="*", default=[], help="only those with one of these words")
+    parser.add_argument("--rows", nargs="*", default=[], help="names, or parts of names")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--out", type=Path, help="default: modern-SIZE-DATASET.json here")
@@ -84,7 +84,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     known = {row["row"]: row for row in found["rows"]}
     wanted = rows(options.size, place.pose, precision=precision)
     for name, config in wanted.items():
-        if options.rows and not any(word in name for word in options.rows):
+        if options.rows and not any(meant(word, name, wanted) for word in options.rows):
             continue
         decisive = {"configuration": config.as_json(), "stages": dict(place.stages)}
         digest = sha256_json(decisive)[:12]
@@ -96,6 +96,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         found["rows"] = [known[each] for each in wanted if each in known]
         replace_json(out, found)
     return found
+
+
+def meant(word: str, name: str, rows: Container[str]) -> bool:
+    """Whether a word of `--rows` means this row: it is its name, or else part of it."""
+    return word == name if word in rows else word in name
 
 
 def read_results(path: Path, conditions: dict[str, Any]) -> dict[str, Any]:
