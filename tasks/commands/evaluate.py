@@ -126,7 +126,9 @@ def _read_poses_as(record: ModelRecord) -> None:
     """Let the dataset's poses be embedded by the ST-GCN that the model knows, as in fine-tuning."""
     from luigi.configuration import get_config
 
-    if record.recipe == "tribert":
+    from tasks.context import POSE_EMBED
+
+    if POSE_EMBED in record.stages:
         get_config().set("tribert", "initial", record.name)
 
 
@@ -135,13 +137,14 @@ def _compute(arguments: argparse.Namespace, record: ModelRecord, recipe: str) ->
     import luigi
 
     from tasks import cluster
+    from tasks.context import POSE_EMBED
     from tasks.failures import quieten_luigi
     from tasks.features import Features
     from tasks.training import PoseEmbeddings
 
     cluster.prepare()
     quieten_luigi()
-    kind = PoseEmbeddings if record.recipe == "tribert" else Features
+    kind = PoseEmbeddings if POSE_EMBED in record.stages else Features
     task = kind(dataset=arguments.dataset, recipe=recipe)
     if not luigi.build([task], local_scheduler=True, log_level="WARNING"):
         raise SettingsError(

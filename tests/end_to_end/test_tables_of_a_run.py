@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from runs import Workspace
 
+from model.jobs import TrainJob
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RUN = ("--dataset", "demo:micro", "--recipe", "tribert")
 
@@ -84,6 +86,21 @@ def test_a_second_run_and_explain_find_everything_there(beside: Workspace) -> No
     assert "trained" not in done.stderr
     assert "evaluated" not in done.stderr
     assert newest_report(beside) == before
+
+
+def test_the_job_that_torchrun_takes_is_the_runs_own(beside: Workspace) -> None:
+    (model,) = [path.name for path in beside.store.glob("models/tribert-*")]
+    found = json.loads(beside.soundstage("job", "tribert", *RUN, "--json").stdout)
+    assert found["model"] == model
+    assert found["published"]
+    assert TrainJob.from_json(beside.path / found["job"]).name == model
+    beside.set_key("tribert", "seed", "1")
+    said = beside.soundstage("job", "tribert", *RUN).stdout
+    beside.set_key("tribert", "seed", "0")
+    assert said.startswith("torchrun --standalone --nproc-per-node GPUS -m model.train.main ")
+    (path,) = re.findall(r"\S+job\.json", said)
+    other = TrainJob.from_json(beside.path / path)
+    assert (other.seed, other.name != model) == (1, True)
 
 
 def test_figures_of_the_published_model(beside: Workspace) -> None:

@@ -100,6 +100,14 @@ def test_jobs_are_those_of_the_command(published: tuple[Any, str]) -> None:
         assert job.configuration["tribert"] == tribert
 
 
+def test_a_job_is_not_written_before_its_items_are_there(desk: Any) -> None:
+    desk.list([("a.mp4", "violin", "train"), ("b.mp4", "tuba", "train")])
+    assert desk.run("job", "tribert", "--dataset", desk.name) == 2
+    assert "waits for its ST-GCN" in desk.capsys.readouterr().err
+    assert desk.run("job", "stgcn", "--dataset", desk.name) == 2
+    assert "0 of 2 items came through" in desk.capsys.readouterr().err
+
+
 def test_explain_names_what_waits_and_what_is_missing(published: tuple[Any, str]) -> None:
     context, tribert = published
     waiting = beside_rows(context, [])
