@@ -29,7 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.modern_row import find_place, make_row
+from bench.modern_row import HEARD, find_place, make_row
 from bench.modern_rows import SIZES, rows
 from model.separation.statistics import paired_interval
 from model.train.errors import TrainingError
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", nargs="*", default=[], help="names, or parts of names")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--weights-dir", default="", help="where VGGish's published weights lie")
     parser.add_argument("--out", type=Path, help="default: modern-SIZE-DATASET.json here")
     parser.add_argument("--json", action="store_true", help="print one line of JSON, no table")
     options = parser.parse_args(arguments)
@@ -82,11 +83,14 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     }
     found = read_results(out, conditions)
     known = {row["row"]: row for row in found["rows"]}
-    wanted = rows(options.size, place.pose, precision=precision)
+    heard = HEARD in place.stages
+    wanted = rows(options.size, place.pose, precision=precision, heard=heard)
     for name, config in wanted.items():
         if options.rows and not any(meant(word, name, wanted) for word in options.rows):
             continue
-        decisive = {"configuration": config.as_json(), "stages": dict(place.stages)}
+        hears = config.audio.encoder == HEARD
+        stages = {n: stage for n, stage in place.stages.items() if hears or n != HEARD}
+        decisive = {"configuration": config.as_json(), "stages": stages}
         digest = sha256_json(decisive)[:12]
         if known.get(name, {}).get("digest") == digest:
             continue

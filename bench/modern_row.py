@@ -33,12 +33,15 @@ from model.tribert.metrics import silent
 from model.tribert.module import TriBERTModule
 from model.tribert.recipe import RECIPE, build
 from model.tribert.separation import MixReader, joined_windows, predict_masks, separate
+from storage.catalog import list_stages
 from storage.layout import open_store
 from storage.records import DatasetItem
 from storage.store import FeatureStore
 from storage.views import list_datasets, read_dataset_view
 
 STAGES = ("frames", "stft", "pose_embed")
+HEARD = "vggish"
+"""Named where the store has it for every item: a row hears the mixture with its network."""
 MODEL = "model"
 TIMED_STEPS = 5
 
@@ -84,6 +87,10 @@ def find_place(root: Path, dataset: str) -> Place:
     store = FeatureStore(root)
     sources = sorted({item.item_id.split("/")[0] for item in items})
     stages = {stage: _stage(store, stage, sources) for stage in STAGES}
+    if list_stages(layout, HEARD):
+        heard = _stage(store, HEARD, sources)
+        if {item.item_id for item in items} <= set(store.items(heard)):
+            stages[HEARD] = heard
     persons, channels, joints = store.schema(stages["pose_embed"])["embedding"].row_shape
     return Place(
         store=store,
@@ -119,6 +126,7 @@ def make_row(
         store_root=place.store.layout.root,
         run_dir=run_dir,
         device=options.device,
+        weights_dir=options.weights_dir,
     )
     seed_everything(options.seed)
     parts = build(job, place.store, place.items)
@@ -151,7 +159,9 @@ def separated(
 ) -> list[Judged]:
     """Return the scores of fixed pairs of validation clips of different classes."""
     data = module.config.data
-    stages = stages_read(place.store, place.stages, data.spectrogram)
+    stages = stages_read(
+        place.store, place.stages, data.spectrogram, sound_patches=data.sound_patches
+    )
     held_out = [item for item in place.items if item.split == "val"]
     found = find_clips(place.store, stages, held_out, data)
     sizes = spectrogram_config(place.store, stages, data)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from model.tribert.config import Config, PoseConfig, presets, reduced
+from model.tribert.config import Config, PoseConfig, presets, reduced, vggish_override
 
 SIZES = ("small", "full")
 
@@ -45,7 +45,7 @@ WITH: Mapping[str, Changes] = {
 """`paper` with one thing of `modern`."""
 
 
-def rows(size: str, pose: PoseConfig, *, precision: str) -> dict[str, Config]:
+def rows(size: str, pose: PoseConfig, *, precision: str, heard: bool) -> dict[str, Config]:
     """Return every row's configuration, `modern` first.
 
     Parameters
@@ -56,6 +56,8 @@ def rows(size: str, pose: PoseConfig, *, precision: str) -> dict[str, Config]:
         Sizes of the store's embeddings.
     precision
         Of all rows; '32-true' on a CPU.
+    heard
+        Whether the store has a vggish stage, whose network a row hears with.
     """
     modern, paper = presets["modern"], presets["paper"]
     found = {"modern": modern}
@@ -65,6 +67,9 @@ def rows(size: str, pose: PoseConfig, *, precision: str) -> dict[str, Config]:
     found |= {f"paper + {name}": changed(paper, changes) for name, changes in WITH.items()}
     if size == "small":
         found = {name: reduced(config) for name, config in found.items()}
+    if heard:
+        ears = vggish_override(found["modern"].data.spec_frames)
+        found["modern: VGGish hears the mixture"] = changed(found["modern"], ears)
     slower = {"optim": {"lr_backbone": found["modern"].optim.lr_backbone / 10}}
     found["modern: backbone ten times slower"] = changed(found["modern"], slower)
     sizes = {"channels": pose.channels, "joints": pose.joints, "persons": pose.persons}

@@ -21,8 +21,11 @@ FEW = ("--steps", "1", "--pairs", "2", "--device", "cpu", "--rows", "over time")
 
 @pytest.mark.parametrize("size", SIZES)
 def test_each_row_changes_what_it_names_and_nothing_else(size: str) -> None:
-    made = rows(size, POSE, precision="32-true")
-    assert len(made) == 2 + len(WITHOUT) + len(WITH) + 2
+    made = rows(size, POSE, precision="32-true", heard=True)
+    assert len(made) == 2 + len(WITHOUT) + len(WITH) + 3
+    assert set(made) - set(rows(size, POSE, precision="32-true", heard=False)) == {
+        "modern: VGGish hears the mixture"
+    }
     for base, switches in (("modern: ", WITHOUT), ("paper + ", WITH)):
         own = made[base.split()[0].strip(":")].as_json()
         for name, changes in switches.items():
