@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from model.jobs import TrainJob
 from model.settings import ConfigError
+from model.train.fit import fit
 from model.tribert.batch import collate
 from model.tribert.clips import HEARD, find_clips, spectrogram_config, stages_read
 from model.tribert.config import Config, PoseConfig, presets, reduced
@@ -232,3 +234,13 @@ def test_rows_whose_weights_nobody_knows_are_refused(heard: Heard) -> None:
 def test_ears_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Config.from_json(changes)
+
+
+def test_the_trainer_takes_a_step_and_leaves_the_ears_alone(parts, tmp_path: Path) -> None:
+    tokens = parts.module.network.audio
+    before = {name: value.clone() for name, value in tokens.state_dict().items()}
+    result = fit(replace(parts, max_steps=1, val_every_steps=1), tmp_path, seed=0, device="cpu")
+    assert result.history[-1]["val/mask_loss"] > 0
+    moved = {n for n, value in tokens.state_dict().items() if not torch.equal(value, before[n])}
+    assert "dense.weight" in moved
+    assert not any(name.startswith("network.") for name in moved)
