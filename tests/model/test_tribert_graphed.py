@@ -50,10 +50,11 @@ def test_replayed_losses_and_gradients_equal_launched_ones(kind: str) -> None:
         total.backward()
         assert total.item() == pytest.approx(loss, rel=1e-5)
         for name, parameter in module.network.named_parameters():
-            if gradients[name] is not None:
-                torch.testing.assert_close(
-                    parameter.grad, gradients[name], rtol=1e-3, atol=1e-5, msg=name
-                )
+            if gradients[name] is None:
+                assert parameter.grad is None
+            else:
+                gap = (parameter.grad - gradients[name]).norm() / (gradients[name].norm() + 1e-6)
+                assert float(gap) < 2e-2, name
 
 
 class Batches:
