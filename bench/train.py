@@ -53,7 +53,6 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--precision", default="bf16-mixed", choices=["32-true", "bf16-mixed"])
     parser.add_argument("--small", action="store_true", help="64 x 64 pixels and cells, to try it")
-    parser.add_argument("--compile", action="store_true", help="join small kernels first")
     parser.add_argument("--eager", action="store_true", help="launch each kernel by itself")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--peak-tflops", type=float, default=990.0)
@@ -106,7 +105,6 @@ def measured(
     found = {
         "preset": preset,
         "batch": batch,
-        "compiled": arguments.compile,
         "graphs": config.optim.cuda_graphs,
         "precision": config.optim.precision,
         "timed_steps": len(clock.steps_s),
@@ -130,7 +128,6 @@ def configured(config: Config, batch: int, arguments: argparse.Namespace) -> Con
         batch_size=batch,
         precision=arguments.precision,
         cuda_graphs=not arguments.eager,
-        compile=arguments.compile,
     )
     if not arguments.small:
         return replace(config, optim=optim)
@@ -197,8 +194,7 @@ def alone(config: Config, sample: Batch, device: torch.device) -> tuple[float, f
 
     Each kernel is launched by itself.
     """
-    launched = replace(config, optim=replace(config.optim, compile=False))
-    module = TriBERTModule(launched, CLASSES).to(device).train()
+    module = TriBERTModule(config, CLASSES).to(device).train()
     batch = sample.to(device)
     dtype = torch.bfloat16 if config.optim.precision == "bf16-mixed" else None
 
@@ -246,7 +242,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         peak, use = row["peak_mb"], row["gpu_use_percent"]
         table.add_row(
-            row["preset"] + (", compiled" if row["compiled"] else ""),
+            row["preset"] + ("" if row["graphs"] else ", eager"),
             str(row["batch"]),
             f"{1e3 * row['step_s']:.1f}",
             f"{1e3 * row['eager_forward_backward_s']:.1f}",

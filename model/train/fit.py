@@ -46,6 +46,7 @@ EXPECTED_WARNINGS = (
     r"You defined a `validation_step` but have no `val_dataloader`",  # a set without val items
     r"It is recommended to use `self\.log\(.*sync_dist=True",  # every process validates all
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
+    r"The AccumulateGrad node's stream does not match",  # a recorded step's own stream
     r"This process \(pid=\d+\) is multi-threaded, use of fork",  # workers only read and decode
 )
 """Lightning's and Python's remarks on what is done here on purpose."""

@@ -44,8 +44,6 @@ class TriBERTModule(lightning.LightningModule):
         self.network = TriBERT(config, len(classes), map_classes=len(self.map_classes))
         if config.optim.checkpoint_activations:
             checkpoint_activations(self.network)
-        if config.optim.compile:
-            self.network.compile(dynamic=False)
         self._graphed: GraphedLoss | None = None
 
     def forward(self, batch: Batch) -> Outputs:

@@ -209,8 +209,6 @@ class OptimConfig:
     cuda_graphs: bool = True
     """on one GPU, with `accumulate` 1: a step is recorded once and replayed, the same numbers
     several times as fast"""
-    compile: bool = False
-    """torch.compile, which joins small kernels: minutes at the start, faster steps on a GPU"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
