@@ -6,15 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_tribert import ENCODER, random_batch
 
 from model.settings import ConfigError
 from model.tribert.attention import Streams, Widths
-from model.tribert.batch import Batch
 from model.tribert.config import (
     AudioConfig,
     Config,
     DataConfig,
-    EncoderConfig,
     PoseConfig,
     SeparationConfig,
     VisionConfig,
@@ -49,37 +48,8 @@ def small_modern(separation: SeparationConfig = MODERN) -> Config:
         vision=replace(modern.vision, small_widths=(8, 16), feature_width=32, dropout=0.0),
         pose=PoseConfig(channels=4, dropout=0.0),
         audio=AudioConfig(widths=(8, 16), dropout=0.0),
-        encoder=EncoderConfig(
-            layers=1,
-            vision_width=32,
-            pose_width=32,
-            audio_width=16,
-            vision_ffn=32,
-            pose_ffn=32,
-            audio_ffn=32,
-            heads=4,
-            co_width=16,
-            co_heads=4,
-            dropout=0.0,
-            token_mask=0.0,
-        ),
+        encoder=replace(ENCODER, layers=1, dropout=0.0, token_mask=0.0),
         separation=separation,
-    )
-
-
-def random_batch(mixes: int = 2) -> Batch:
-    draw = torch.Generator().manual_seed(0)
-    lead = (mixes, 2, 3, 2)
-    mix = 5 * torch.rand(mixes, 1, 32, 32, generator=draw)
-    return Batch(
-        frames_BNTHWC=torch.randint(0, 256, (mixes, 2, 3, 32, 32, 3), generator=draw).byte(),
-        pose_BNTPKV=torch.randn(*lead, 4, 68, generator=draw),
-        present_BNTP=torch.tensor([True, False]).expand(lead).clone(),
-        box_BNTP5=torch.rand(*lead, 5, generator=draw),
-        mix_B1QF=mix,
-        masks_BNQF=torch.rand(mixes, 2, 32, 32, generator=draw).round(),
-        weight_B1QF=mix.log1p().clamp(1e-3, 10.0),
-        labels_BNC=torch.eye(CLASSES)[torch.randint(0, CLASSES, (mixes, 2), generator=draw)],
     )
 
 
@@ -94,7 +64,7 @@ def made(separation: SeparationConfig = MODERN) -> TriBERT:
 
 @pytest.mark.parametrize("separation", SWITCHES.values(), ids=SWITCHES.keys())
 def test_the_plain_way_agrees_and_every_parameter_learns(separation: SeparationConfig) -> None:
-    network, batch = made(separation).train(), random_batch()
+    network, batch = made(separation).train(), random_batch(classes=CLASSES)
     plain = PlainTriBERT(network).train()
     loss = small_modern(separation).loss
     expected = loss_terms(plain(batch), batch, loss).total
@@ -112,13 +82,13 @@ def test_the_way_up_runs_once_a_mix_where_the_bottleneck_is_not_conditioned(
     sizes: list[int] = []
     network.unet.out.register_forward_pre_hook(lambda _m, given: sizes.append(len(given[0])))
     network.unet.down[0].register_forward_pre_hook(lambda _m, given: sizes.append(len(given[0])))
-    network(random_batch(3))
+    network(random_batch(classes=CLASSES, mixes=3))
     assert sizes == [3, decoded]
 
 
 @pytest.mark.parametrize("fusion", ["none", "tokens"])
 def test_masks_are_told_apart_by_what_is_seen_alone(fusion: str) -> None:
-    network, batch = made(replace(MODERN, fusion=fusion)).eval(), random_batch()
+    network, batch = made(replace(MODERN, fusion=fusion)).eval(), random_batch(classes=CLASSES)
     with torch.no_grad():
         straight, swapped = (network(b).mask_logits_BNQF for b in (batch, batch.swapped()))
     assert (straight - swapped).abs().mean() > 1e-2 * straight.std()

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_tribert import ENCODER
+from small_tribert import random_batch as noise
 
 from model.settings import ConfigError
 from model.tribert.attention import CoAttention, Streams, Widths
-from model.tribert.batch import Batch, collate
+from model.tribert.batch import collate
 from model.tribert.config import (
     AudioConfig,
     Config,
     DataConfig,
-    EncoderConfig,
     PoseConfig,
     SeparationConfig,
     VisionConfig,
@@ -38,43 +39,14 @@ def small_config(**changes):
         vision=replace(tiny.vision, small_widths=(8, 16), feature_width=32),
         pose=PoseConfig(channels=4),
         audio=AudioConfig(widths=(8, 16)),
-        encoder=EncoderConfig(
-            layers=2,
-            vision_width=32,
-            pose_width=32,
-            audio_width=16,
-            vision_ffn=32,
-            pose_ffn=32,
-            audio_ffn=32,
-            heads=4,
-            co_width=16,
-            co_heads=4,
-        ),
+        encoder=ENCODER,
         separation=SeparationConfig(widths=(8, 16, 16), mask_channels=4),
     )
     return replace(base, **changes)
 
 
 def random_batch(mixes=3, videos=2, seed=0):
-    draw = torch.Generator().manual_seed(seed)
-    lead = (mixes, videos, 3, 2)
-    present = torch.ones(lead, dtype=torch.bool)
-    present[..., 1] = False
-    mix = 5 * torch.rand(mixes, 1, 32, 32, generator=draw)
-    return Batch(
-        frames_BNTHWC=torch.randint(
-            0, 256, (mixes, videos, 3, 32, 32, 3), dtype=torch.uint8, generator=draw
-        ),
-        pose_BNTPKV=torch.randn(*lead, 4, 68, generator=draw).half(),
-        present_BNTP=present,
-        box_BNTP5=torch.rand(*lead, 5, generator=draw),
-        mix_B1QF=mix,
-        masks_BNQF=torch.rand(mixes, videos, 32, 32, generator=draw).round(),
-        weight_B1QF=mix.log1p().clamp(1e-3, 10.0),
-        labels_BNC=torch.eye(CLASSES)[
-            torch.randint(0, CLASSES, (mixes, videos), generator=draw)
-        ].clone(),
-    )
+    return noise(mixes, videos, seed=seed, classes=CLASSES)
 
 
 @pytest.fixture
@@ -127,7 +99,7 @@ def test_absent_persons_change_nothing(network):
     absent = ~batch.present_BNTP
     other = replace(
         batch,
-        pose_BNTPKV=torch.where(absent[..., None, None], 7.0, batch.pose_BNTPKV).half(),
+        pose_BNTPKV=torch.where(absent[..., None, None], 7.0, batch.pose_BNTPKV),
         box_BNTP5=torch.where(absent[..., None], 0.3, batch.box_BNTP5),
     )
     with torch.no_grad():

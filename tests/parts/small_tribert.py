@@ -12,6 +12,18 @@ from model.tribert.losses import loss_terms
 from model.tribert.module import TriBERTModule
 
 CLASSES = 4
+ENCODER = EncoderConfig(
+    layers=2,
+    vision_width=32,
+    pose_width=32,
+    audio_width=16,
+    vision_ffn=32,
+    pose_ffn=32,
+    audio_ffn=32,
+    heads=4,
+    co_width=16,
+    co_heads=4,
+)
 
 
 def small_config(kind: str = "paper", *, dropout: float = 0.0) -> Config:
@@ -30,38 +42,28 @@ def small_config(kind: str = "paper", *, dropout: float = 0.0) -> Config:
         ),
         pose=PoseConfig(channels=4, dropout=dropout),
         audio=replace(base.audio, widths=(8, 16), dropout=dropout),
-        encoder=EncoderConfig(
-            layers=2,
-            vision_width=32,
-            pose_width=32,
-            audio_width=16,
-            vision_ffn=32,
-            pose_ffn=32,
-            audio_ffn=32,
-            heads=4,
-            co_width=16,
-            co_heads=4,
-            keys=base.encoder.keys,
-            dropout=dropout,
-            token_mask=0.0,
-        ),
+        encoder=replace(ENCODER, keys=base.encoder.keys, dropout=dropout, token_mask=0.0),
         separation=replace(base.separation, widths=(8, 16, 48) if released else (8, 16, 16)),
     )
 
 
-def random_batch(mixes: int = 2, seed: int = 0) -> Batch:
+def random_batch(
+    mixes: int = 2, videos: int = 2, *, seed: int = 0, classes: int = CLASSES
+) -> Batch:
+    """Noise of the small sizes; of each video's two persons the first is there."""
     draw = torch.Generator().manual_seed(seed)
-    lead = (mixes, 2, 3, 2)
+    lead = (mixes, videos, 3, 2)
     mix = 5 * torch.rand(mixes, 1, 32, 32, generator=draw)
+    labels = torch.randint(0, classes, (mixes, videos), generator=draw)
     return Batch(
-        frames_BNTHWC=torch.randint(0, 256, (mixes, 2, 3, 32, 32, 3), generator=draw).byte(),
+        frames_BNTHWC=torch.randint(0, 256, (mixes, videos, 3, 32, 32, 3), generator=draw).byte(),
         pose_BNTPKV=torch.randn(*lead, 4, 68, generator=draw),
         present_BNTP=torch.tensor([True, False]).expand(lead).clone(),
         box_BNTP5=torch.rand(*lead, 5, generator=draw),
         mix_B1QF=mix,
-        masks_BNQF=torch.rand(mixes, 2, 32, 32, generator=draw).round(),
+        masks_BNQF=torch.rand(mixes, videos, 32, 32, generator=draw).round(),
         weight_B1QF=mix.log1p().clamp(1e-3, 10.0),
-        labels_BNC=torch.eye(CLASSES)[torch.randint(0, CLASSES, (mixes, 2), generator=draw)],
+        labels_BNC=torch.eye(classes)[labels],
     )
 
 
