@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +206,11 @@ def resolve_pose_embed_stage(
     )
 
 
+def _is_hashed(setting: Field[Any], value: Any) -> bool:
+    how = setting.metadata.get("fingerprint", True)
+    return value != setting.default if how == "changed" else bool(how)
+
+
 def _resolved(
     config: Any,
     definition: StageDef,
@@ -216,7 +221,7 @@ def _resolved(
     weights_path: str | None,
 ) -> ResolvedStage:
     apart = {"backend", "weights"}
-    hashed = [f.name for f in fields(config) if f.metadata.get("fingerprint", True)]
+    hashed = [f.name for f in fields(config) if _is_hashed(f, getattr(config, f.name))]
     sidecars = set(getattr(config, "sidecars", ()))
     sidecars.update(kind for stage in upstream.values() for kind in stage.sidecars)
     return ResolvedStage(

@@ -45,7 +45,9 @@ def configuration(context: Context, recipe: str) -> dict[str, Any]:
     values = merged(values, context.dataset.preset.get(recipe, {}))
     if recipe == "tribert":
         tribert = context.settings.tribert
-        values = merged(values, {"data": {"spectrogram": tribert.spectrogram}})
+        values = merged(
+            values, {"data": {"spectrogram": tribert.spectrogram, "flip": tribert.flip}}
+        )
         if tribert.audio_encoder == "vggish":
             values = merged(values, module.vggish_override(values["data"]["spec_frames"]))
         values = merged(values, _fine_tuning(tribert))

@@ -82,6 +82,8 @@ def resolve_pose_embed(context: Context) -> ResolvedStage:
         raise LookupError(
             f"pose_embed of {context.dataset.name} waits for its ST-GCN, which is not trained yet"
         )
-    config = STAGES["pose_embed"].config(**context.settings.stages["pose_embed"], model=name)
+    settings = context.settings.stages["pose_embed"]
+    mirrored = context.settings.tribert.flip > 0
+    config = STAGES["pose_embed"].config(**settings, model=name, mirrored=mirrored)
     digest = read_model(context.layout, name)["weights_sha256"]
     return resolve_pose_embed_stage(config, weights_sha256=digest, pose=context.stages["pose"])

@@ -140,6 +140,8 @@ class TribertSettings(ModelSettings):
     """stored: crops are read from the stft stage; computed: from the stored sound."""
     audio_encoder: str = "vgg"
     """vgg: trained with the rest; vggish: the vggish stage's network hears the mixture, frozen."""
+    flip: float = 0.0
+    """Share of the training clips that are mirrored; above 0 mirrored poses are embedded, too."""
     initial: str = ""
     """Name of a published TriBERT to fine-tune; empty: train from nothing."""
     initial_maps: str = "keep"

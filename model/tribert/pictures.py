@@ -2,10 +2,10 @@
 
 In: a feature store, a clip, a picture row and a crop. Out: a `View`, the visual half of a sample.
 
-The same square of the picture is used for all steps, and the persons' boxes follow it. There is no
-horizontal flip: a stored ST-GCN embedding of a mirrored musician is not the mirror image of the
-embedding (its joints would have to change sides and its x coordinates their sign before the
-network), and pictures flipped alone contradict the poses (tribert.md section 12, defect 6).
+The same square of the picture is used for all steps, and the persons' boxes follow it. A flip
+mirrors all of them together: pictures, boxes, raw joints, and the embedding, of which a second one
+is stored: that of mirrored poses is no rearrangement of the other, and pictures flipped alone would
+contradict the poses (tribert.md section 12, defect 6).
 
 Legend: T steps, H W picture rows and columns, P persons, K V channels and joints of an embedding
 (of raw joints: x, y, confidence), R pose rows.
@@ -24,7 +24,8 @@ from model.tribert.clips import Clip, stage_record
 from model.tribert.config import DataConfig
 from model.tribert.crops import picture_rows
 from model.tribert.errors import SeparationError
-from pipeline.pose.normalise import normalise_poses
+from pipeline.pose.config import MIRRORED_EMBEDDING
+from pipeline.pose.normalise import mirror_poses, normalise_poses
 from storage.store import FeatureStore
 
 _REDUCED = (
@@ -42,13 +43,14 @@ class PictureCrop:
     """A square of a picture, and the gain of each of its colours.
 
     `scale` is the square's side as a share of the short side, `x` and `y` are its place in the
-    free room, 0..1.
+    free room, 0..1; with `flip` the square is mirrored.
     """
 
     scale: float = 1.0
     x: float = 0.5
     y: float = 0.5
     gains_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    flip: bool = False
 
     def square(self, width: int, height: int) -> tuple[float, float, float]:
         """Return left, top and side in pixels of a picture of this size."""
@@ -71,6 +73,7 @@ def training_crop(data: DataConfig, rng: np.random.Generator) -> PictureCrop:
         x=float(x),
         y=float(y),
         gains_rgb=(float(red), float(green), float(blue)),
+        flip=data.flip > 0 and bool(rng.random() < data.flip),
     )
 
 
@@ -111,17 +114,18 @@ class ViewReader:
         boxes_TP4 = np.stack(self._rows("pose", clip, "box", persons))
         size_T2 = np.stack(self._rows("pose", clip, "frame_size", persons))
         embedded = clip.tracks["pose_embed"].nearest(times_s)
-        pose_TPKV = np.stack(self._rows("pose_embed", clip, "embedding", embedded))
+        array = MIRRORED_EMBEDDING if crop.flip else "embedding"
+        pose_TPKV = np.stack(self._rows("pose_embed", clip, array, embedded))
         pose_TPKV[~present_TP] = 0
         return View(
             frames_THWC=frames_THWC,
             pose_TPKV=pose_TPKV,
             present_TP=present_TP,
             box_TP5=cut_boxes(boxes_TP4 / np.tile(size_T2, 2)[:, None], present_TP, whole, crop),
-            joints_RPVK=self._joints(clip, centre) if self.data.joint_frames else None,
+            joints_RPVK=self._joints(clip, centre, crop.flip) if self.data.joint_frames else None,
         )
 
-    def _joints(self, clip: Clip, centre: int) -> np.ndarray:
+    def _joints(self, clip: Clip, centre: int, flip: bool) -> np.ndarray:
         """Return float32 (R, P, V, 3) as `Batch.joints_BNRPVK` has them."""
         rows, track = self.data.joint_frames, clip.tracks["pose"]
         (middle,) = track.nearest([clip.time_s(centre)])
@@ -131,7 +135,8 @@ class ViewReader:
             np.asarray(self.store.rows(self.stages["pose"], clip.item_id, name, first, stop))
             for name in ("keypoints", "frame_size", "present")
         )
-        poses_RPVK = normalise_poses(keypoints, size, present).transpose(1, 3, 2, 0)
+        poses_KRVP = normalise_poses(keypoints, size, present)
+        poses_RPVK = (mirror_poses(poses_KRVP) if flip else poses_KRVP).transpose(1, 3, 2, 0)
         beyond = (first - start, start + rows - stop)
         return np.pad(poses_RPVK, (beyond, (0, 0), (0, 0), (0, 0)))
 
@@ -183,7 +188,7 @@ def cut_picture(
     linear = side <= side_px or (resize == "linear" and side <= LINEAR_UP_TO * side_px)
     how = cv2.INTER_LINEAR if linear else cv2.INTER_AREA
     small = cv2.resize(square, (side_px, side_px), interpolation=how)
-    cut = cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+    cut = cv2.cvtColor(cv2.flip(small, 1) if crop.flip else small, cv2.COLOR_BGR2RGB)
     if crop.gains_rgb == CENTRE.gains_rgb:
         return cut
     levels = np.arange(256)[:, None] * np.array(crop.gains_rgb)
@@ -205,6 +210,8 @@ def cut_boxes(
     left, top, side = crop.square(*whole)
     corner = np.array([left, top, left, top])
     cut_TP4 = ((boxes_TP4 * np.tile(whole, 2) - corner) / side).clip(0.0, 1.0)
+    if crop.flip:
+        cut_TP4[..., [0, 2]] = 1.0 - cut_TP4[..., [2, 0]]
     size_TP2 = cut_TP4[..., 2:] - cut_TP4[..., :2]
     area_TP1 = size_TP2.prod(axis=-1, keepdims=True)
     return np.concatenate([cut_TP4, area_TP1], axis=-1).astype(np.float32) * present_TP[..., None]

@@ -28,6 +28,7 @@ from model.tribert.finetune import read_source
 from model.tribert.module import TriBERTModule
 from model.tribert.vggish_tokens import VggishTokens, frozen_vggish
 from pipeline.datasets.pairs import disjoint_partners
+from pipeline.pose.config import MIRRORED_EMBEDDING
 from storage.errors import ItemNotFound
 from storage.models import ModelRecord, read_model, read_snapshot
 from storage.records import DatasetItem
@@ -55,6 +56,8 @@ def build(job: TrainJob, store: FeatureStore, items: Sequence[DatasetItem]) -> T
     patches = config.data.sound_patches
     stages = stages_read(store, job.stages, config.data.spectrogram, sound_patches=patches)
     refuse_other_shape(store, stages["pose_embed"], config.pose)
+    if config.data.flip:
+        refuse_unmirrored(store, stages["pose_embed"])
     if not (config.initial.model and config.initial.overlap == "allow"):
         refuse_seen_test(store, stages["pose_embed"], served)
     source = read_source(
@@ -190,6 +193,15 @@ def refuse_other_shape(store: FeatureStore, pose_embed: str, pose: PoseConfig) -
         raise SeparationError(
             f"{pose_embed}: embeddings are {stored} (persons, channels, joints), the configuration "
             f"expects {expected}; set pose.persons, pose.channels and pose.joints"
+        )
+
+
+def refuse_unmirrored(store: FeatureStore, pose_embed: str) -> None:
+    """Raise SeparationError when nothing is stored that mirrored pictures could go with."""
+    if MIRRORED_EMBEDDING not in {spec.name for spec in store.schema(pose_embed).arrays}:
+        raise SeparationError(
+            f"{pose_embed}: holds no embeddings of mirrored poses, which data.flip needs; run "
+            "with [tribert] flip set, which computes them, or set it to 0"
         )
 
 

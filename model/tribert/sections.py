@@ -51,6 +51,9 @@ class DataConfig:
     resize: Literal["area", "linear"] = "area"
     """how a picture is made smaller: the mean of the pixels that a new one covers, or four of them
     (five times as fast; taken up to 1.5 times the wanted size, where no pixel is skipped)"""
+    flip: float = 0.0
+    """share of the training clips that are mirrored: pictures, boxes and poses together; needs
+    embeddings of mirrored poses"""
     colour: float = 0.0
     """brightness, and each colour, are multiplied by 1 - colour .. 1 + colour in training"""
     gain_low: float = 0.5
@@ -76,6 +79,8 @@ class DataConfig:
             )
         if not 0 <= self.colour < 1:
             raise ConfigError(f"data.colour={self.colour}: expected 0 <= colour < 1")
+        if not 0 <= self.flip <= 1:
+            raise ConfigError(f"data.flip={self.flip}: expected a share, 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,9 @@ from pipeline.failures import WeightsMissing
 from pipeline.networks.graph import spatial_partition
 from pipeline.networks.stgcn import Stgcn
 from pipeline.networks.stgcn_config import NetworkConfig
+from pipeline.pose.config import MIRRORED_EMBEDDING
 from pipeline.pose.joints68 import CENTRE, EDGES, N_JOINTS
-from pipeline.pose.normalise import normalise_poses
+from pipeline.pose.normalise import mirror_poses, normalise_poses
 from pipeline.stages import ResolvedStage
 from storage.fingerprint import sha256_file
 from storage.records import ArraySpec, Block, StageSchema, TimeBase
@@ -67,7 +68,8 @@ class PoseEmbedExtractor:
         self._weights = Path(stage.weights_path)
         self._config, self._persons = _read_configuration(self._weights)
         self._network: Stgcn | None = None
-        self.schema = _schema(self._persons, self._config.channels[-1])
+        self._mirrored: bool = stage.config.mirrored
+        self.schema = _schema(self._persons, self._config.channels[-1], self._mirrored)
 
     def time_base(self, inputs: Inputs) -> TimeBase:
         """Return the steps' grid: every `stride` rows of the pose grid."""
@@ -88,13 +90,16 @@ class PoseEmbedExtractor:
                 np.asarray(inputs.rows("pose", name, window.start, window.stop))
                 for name in ("keypoints", "present", "frame_size")
             )
-            feature_TMCV, steps_TM = self._embed(
-                self._network, normalise_poses(keypoints, frame_size, present), present
-            )
-            yield {
+            x_CTVM = normalise_poses(keypoints, frame_size, present)
+            feature_TMCV, steps_TM = self._embed(self._network, x_CTVM, present)
+            block: Block = {
                 "embedding": feature_TMCV[window.keep],
                 "present": steps_TM[window.keep],
             }
+            if self._mirrored:
+                mirrored_TMCV, _ = self._embed(self._network, mirror_poses(x_CTVM), present)
+                block = {**block, MIRRORED_EMBEDDING: mirrored_TMCV[window.keep]}
+            yield block
 
     def _embed(
         self, network: Stgcn, x_CTVM: np.ndarray, present_TM: np.ndarray
@@ -139,26 +144,26 @@ def _read_configuration(weights: Path) -> tuple[NetworkConfig, int]:
     return NetworkConfig.from_json(configuration["network"]), configuration["persons"]
 
 
-def _schema(n_persons: int, n_channels: int) -> StageSchema:
+def _schema(n_persons: int, n_channels: int, mirrored: bool) -> StageSchema:
     """Return the arrays of the stage; features of absent persons are zero."""
-    return StageSchema(
-        arrays=(
-            ArraySpec(
-                name="embedding",
-                dtype="float16",
-                row_shape=(n_persons, n_channels, N_JOINTS),
-                dims=("time", "person", "channel", "joint"),
-                chunk_rows=_CHUNK_STEPS,
-            ),
-            ArraySpec(
-                name="present",
-                dtype="uint8",
-                row_shape=(n_persons,),
-                dims=("time", "person"),
-                chunk_rows=_CHUNK_STEPS,
-            ),
+    embeddings = (
+        ArraySpec(
+            name=name,
+            dtype="float16",
+            row_shape=(n_persons, n_channels, N_JOINTS),
+            dims=("time", "person", "channel", "joint"),
+            chunk_rows=_CHUNK_STEPS,
         )
+        for name in ("embedding", MIRRORED_EMBEDDING)[: 1 + mirrored]
     )
+    present = ArraySpec(
+        name="present",
+        dtype="uint8",
+        row_shape=(n_persons,),
+        dims=("time", "person"),
+        chunk_rows=_CHUNK_STEPS,
+    )
+    return StageSchema(arrays=(*embeddings, present))
 
 
 def build(stage: ResolvedStage) -> PoseEmbedExtractor:

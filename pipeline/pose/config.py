@@ -13,7 +13,11 @@ from pathlib import Path
 from pipeline.failures import WeightsMissing
 from pipeline.pose.backends import BACKENDS, BackendUnavailable
 
+MIRRORED_EMBEDDING = "mirrored_embedding"
+"""The array of pose_embed with what mirrored persons give: joints exchanged, x negated."""
 _UNHASHED = {"fingerprint": False}
+_ADDED = {"fingerprint": "changed"}
+"""Of a field that came later: its default is what was done before, and not in the fingerprint."""
 JOINT_COUNTS = (136, 68, 26)
 _NUM_JOINTS = re.compile(r"^\s*NUM_JOINTS:\s*(\d+)", re.MULTILINE)
 _YOLOX = re.compile(r"yolox-(\w+)")
@@ -212,6 +216,10 @@ class PoseConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseEmbedConfig:
-    """ST-GCN features of the poses; `model` is the pinned model's name in models/."""
+    """ST-GCN features of the poses; `model` is the pinned model's name in models/.
+
+    `mirrored`: store what the mirrored persons give, too, for training with flips; twice the size.
+    """
 
     model: str
+    mirrored: bool = field(default=False, metadata=_ADDED)

@@ -1,4 +1,4 @@
-"""Why pictures are not mirrored: a mirrored musician's embedding is no mirrored embedding."""
+"""Why mirrored poses are embedded anew: their embedding is no rearrangement of the other."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ from pipeline.media import POSE_SIDECAR
 from pipeline.networks.graph import spatial_partition
 from pipeline.networks.stgcn import Stgcn
 from pipeline.networks.stgcn_config import NetworkConfig
+from pipeline.pose.config import MIRRORED_EMBEDDING
 from pipeline.pose.joints68 import CENTRE, EDGES, N_JOINTS
-from pipeline.pose.normalise import normalise_poses
+from pipeline.pose.normalise import mirror_poses, normalise_poses
 from pipeline.stages import (
     PoseConfig,
     PoseEmbedConfig,
@@ -94,8 +95,8 @@ class EmbedLab:
         self.model, digest = publish_random_model(laboratory.layout, folder / "model")
         self.stage = self._resolve(digest)
 
-    def _resolve(self, digest: str) -> ResolvedStage:
-        config = PoseEmbedConfig(model=self.model)
+    def _resolve(self, digest: str, *, mirrored: bool = False) -> ResolvedStage:
+        config = PoseEmbedConfig(model=self.model, mirrored=mirrored)
         return resolve_pose_embed_stage(config, weights_sha256=digest, pose=self.pose)
 
     @staticmethod
@@ -119,7 +120,7 @@ class EmbedLab:
     def rows(self, name: str, array: str) -> np.ndarray:
         return self.laboratory.store.rows(name, self.item, array)
 
-    def whole(self) -> np.ndarray:
+    def whole(self, *, mirrored: bool = False) -> np.ndarray:
         """Embedding of the whole clip in one pass."""
         network = Stgcn(NETWORK, spatial_partition(EDGES, N_JOINTS, CENTRE), n_classes=3)
         folder = self.laboratory.layout.model(self.model)
@@ -130,6 +131,7 @@ class EmbedLab:
             self.rows(self.pose.record.name, "frame_size"),
             present,
         )
+        x_CTVM = mirror_poses(x_CTVM) if mirrored else x_CTVM
         with torch.inference_mode():
             feature, _ = network.eval().extract_feature(
                 torch.from_numpy(x_CTVM)[None], torch.from_numpy(present.astype(np.float32))[None]
@@ -162,6 +164,20 @@ def test_windows_give_the_features_of_the_whole_clip(
     assert not embedding[present == 0].any()
     base = lab.laboratory.store.time_base(name, lab.item)
     assert (base.t0_s, base.hop_s) == (0.0, 0.5)
+
+
+def test_mirrored_poses_are_embedded_beside_the_others(lab: EmbedLab) -> None:
+    weights = lab.stage.record.weights["model"]
+    stage = lab._resolve(weights, mirrored=True)
+    assert stage.record.name != lab.stage.record.name
+    assert "mirrored" not in lab.stage.record.parameters, "the default's fingerprint is the old one"
+    assert lab.laboratory.run_stage(stage, [lab.item])[lab.item].ok
+    plain, mirrored = (
+        lab.rows(stage.record.name, array) for array in ("embedding", MIRRORED_EMBEDDING)
+    )
+    np.testing.assert_allclose(plain, lab.whole(), rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(mirrored, lab.whole(mirrored=True), rtol=2e-3, atol=1e-5)
+    assert np.abs(plain - mirrored).max() > 0.01
 
 
 def test_changed_weights_stop_the_run(lab: EmbedLab) -> None:
