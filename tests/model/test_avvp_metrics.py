@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.avvp.metrics import class_f, counts, parsing_scores, runs, video_f
+from model.avvp.han import Parsing
+from model.avvp.metrics import (
+    category_f,
+    class_f,
+    counts,
+    gate_by_modality,
+    gate_by_video,
+    parsing_scores,
+    runs,
+    video_f,
+)
+from model.avvp.parse import gated
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "avvp_metrics"
@@ -144,3 +157,131 @@ def test_runs_have_exclusive_ends() -> None:
     rows = np.array([[1, 1, 0, 1], [0, 0, 0, 0], [0, 1, 1, 1]], bool)
     row, start, stop = runs(rows)
     assert list(zip(row, start, stop, strict=True)) == [(0, 0, 2), (0, 3, 4), (2, 1, 4)]
+
+
+@pytest.mark.parametrize("level", ["segment", "event"])
+@pytest.mark.parametrize("case", CASES)
+def test_golden_figures_of_every_video(case: str, level: str) -> None:
+    data, figures = load(case)
+    arrays_ = data["pred_a"], data["pred_v"], data["gt_a"], data["gt_v"]
+    scores = parsing_scores(*arrays_, level=level)
+    for kind, expected in figures[f"{level}_per_video"].items():
+        assert scores.per_video[kind] / 100 == pytest.approx(expected, abs=1e-12)
+    for name, figure in scores.as_json().items():
+        assert scores.per_video[name].mean() == pytest.approx(figure, abs=1e-9)
+
+
+def test_figures_of_a_class_are_its_mean_over_the_videos_it_occurs_in() -> None:
+    truth = np.zeros((3, 2, 10))
+    truth[:2, 0, :4] = 1
+    prediction = truth.copy()
+    prediction[1, 0, :] = 1
+    scores = parsing_scores(prediction, truth, truth, truth)
+    f = 100 * 2 * 4 / (2 * 4 + 6)
+    assert scores.per_class["audio"][0] == pytest.approx((100 + f) / 2)
+    assert scores.per_class["visual"][0] == 100
+    assert all(np.isnan(values[1]) for values in scores.per_class.values())
+    assert np.isnan(scores.f["audio"][2]).all()
+
+
+def test_category_f_keeps_the_modalities_apart() -> None:
+    truth = np.zeros((2, 3, 10))
+    truth[:, 0, :5] = 1
+    prediction = truth.copy()
+    prediction[1, 0] = 0
+    f = category_f(prediction, truth, truth, truth)
+    assert f["audio"][0] == pytest.approx(100 * 2 * 5 / (2 * 5 + 5))
+    assert f["visual"][0] == 100
+    assert f["event_at_av"][0] == class_f(prediction, truth, truth, truth)[0]
+    events = category_f(prediction, truth, truth, truth, level="event")
+    assert events["audio"][0] == pytest.approx(100 * 2 / 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5, 2, -1])
+def test_values_that_are_not_binary_are_refused_with_their_place(value: float) -> None:
+    good, bad = np.zeros((2, 3, 10)), np.zeros((2, 3, 10))
+    bad[1, 2, 7] = value
+    message = rf"pred_visual: expected 0 or 1, got {value}.* at video 1, class 2, second 7"
+    with pytest.raises(ValueError, match=message):
+        parsing_scores(good, bad, good, good)
+
+
+def probabilities(seed: int) -> Parsing:
+    """What a network would give for four clips of ten seconds and five classes."""
+    rng = np.random.default_rng(seed)
+    sizes = {"B": 4, "T": 10, "M": 2, "C": 5, "D": 3}
+    shapes = {f.name: [sizes[d] for d in f.name.rpartition("_")[2]] for f in fields(Parsing)}
+    return Parsing(**{name: torch.from_numpy(rng.random(shape)) for name, shape in shapes.items()})
+
+
+def test_gates_of_arrays_are_those_of_the_network() -> None:
+    found = probabilities(0)
+    audio, visual = (found.second_BTMC[:, :, m].permute(0, 2, 1).numpy() for m in (0, 1))
+    pooled = {
+        "video": [found.video_BC.numpy()],
+        "modality": [found.audio_BC.numpy(), found.visual_BC.numpy()],
+    }
+    gates = {"video": gate_by_video, "modality": gate_by_modality}
+    for name, gate in gates.items():
+        heard, seen = gate(audio, visual, *pooled[name])
+        expected = gated(found, name).numpy()
+        assert (heard == expected[:, 0]).all()
+        assert (seen == expected[:, 1]).all()
+    heard, seen = gate_by_video(audio, visual, np.zeros((4, 5)))
+    assert not heard.any()
+    assert not seen.any()
+
+
+def test_gates_include_their_threshold_and_refuse_what_does_not_fit() -> None:
+    half = np.full((1, 2, 3), 0.5)
+    heard, seen = gate_by_video(half, half - 1e-9, np.full((1, 2), 0.5))
+    assert heard.all()
+    assert not seen.any()
+    with pytest.raises(ValueError, match=r"audio: .*got \(1, 2, 3\) and \(1, 3\)"):
+        gate_by_video(half, half, np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"pooled visual: the probability at \(0, 1\) is NaN"):
+        gate_by_modality(half, half, np.zeros((1, 2)), np.array([[0, np.nan]]))
+
+
+four = st.tuples(st.integers(1, 4), st.integers(1, 4)).flatmap(
+    lambda size: st.tuples(*[arrays(bool, (*size, 6))] * 4)
+)
+level = st.sampled_from(["segment", "event"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(four, level, st.randoms(use_true_random=False))
+def test_the_order_of_videos_and_of_classes_does_not_matter(compared, level, random) -> None:
+    videos, classes = (random.sample(range(n), n) for n in compared[0].shape[:2])
+    dealt = [one[videos][:, classes] for one in compared]
+    scores = parsing_scores(*compared, level=level)
+    other = parsing_scores(*dealt, level=level)
+    assert other.as_json() == pytest.approx(scores.as_json(), abs=1e-9)
+    for name, per_video in scores.per_video.items():
+        assert other.per_video[name] == pytest.approx(per_video[videos], abs=1e-9)
+        per_class = scores.per_class[name][classes]
+        assert other.per_class[name] == pytest.approx(per_class, abs=1e-9, nan_ok=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(four, level)
+def test_a_perfect_prediction_scores_100_and_nothing_exceeds_it(compared, level) -> None:
+    truth = compared[2:]
+    assert set(parsing_scores(*truth, *truth, level=level).as_json().values()) == {100.0}
+    scores = parsing_scores(*compared, level=level)
+    assert all(0 <= figure <= 100 for figure in scores.as_json().values())
+    better = parsing_scores(compared[2], compared[1], *truth, level=level)
+    assert better.audio >= scores.audio
+    assert better.visual == scores.visual
+
+
+@settings(max_examples=60, deadline=None)
+@given(four, level)
+def test_the_audio_visual_row_follows_from_the_other_two(compared, level) -> None:
+    pred_a, pred_v, true_a, true_v = compared
+    scores = parsing_scores(*compared, level=level)
+    product = pred_a * pred_v, true_a * true_v
+    alone = parsing_scores(product[0], product[0], product[1], product[1], level=level)
+    assert scores.audio_visual == alone.audio == alone.visual == alone.event_at_av
+    mean = (scores.audio + scores.visual + scores.audio_visual) / 3
+    assert scores.type_at_av == pytest.approx(mean, abs=1e-12)
