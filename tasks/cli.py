@@ -14,6 +14,7 @@ figures   what a trained model separates, where it looks and what it finds, as P
 weights   list, fetch and check pre-trained weights
 doctor    what of an AlphaPose checkout is there and works
 import-features, export-features  features in the layout in which LLP's are published
+synthllp  features drawn from LLP's annotations, to train without a video
 """
 
 from __future__ import annotations
@@ -33,12 +34,26 @@ from tasks.commands import (
     lists,
     npy,
     retry,
+    synthllp,
     weights,
 )
 from tasks.commands.common import USAGE
 from tasks.failures import USER_ERRORS, say
 
-COMMANDS = (inspect, coverage, estimate, retry, lists, job, evaluate, figures, weights, npy, doctor)
+COMMANDS = (
+    inspect,
+    coverage,
+    estimate,
+    retry,
+    lists,
+    job,
+    evaluate,
+    figures,
+    weights,
+    npy,
+    synthllp,
+    doctor,
+)
 """The modules whose `add` brings the subcommands, in the order of the help."""
 
 

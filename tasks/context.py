@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.datasets.base import Dataset, SourceItem
 from pipeline.pose.config import AlphaposeConfig, RtmConfig
-from pipeline.stages import STAGES, ResolvedStage, resolve, upstream_closure
+from pipeline.stages import STAGES, ResolvedStage, is_imported, resolve, upstream_closure
 from storage import FeatureStore, ItemId
 from storage.layout import Layout, open_store
 from storage.models import read_pins
@@ -137,7 +137,7 @@ def load_context(dataset: str, recipe: str) -> Context:
     dataset
         `demo`, `demo:micro`, `synthmusic:SIZE`, `synthmusic11:SIZE` (see `pipeline.synthmusic`),
         `folder` (the folder that luigi.cfg names), `folder:PATH`, or a list: `music21`, `music`,
-        `llp`, `audioset`, `csv:PATH` (see `tasks.lists`).
+        `llp`, `synthllp:SIZE`, `audioset`, `csv:PATH` (see `tasks.lists`).
     recipe
         One of `RECIPES`, or '' for the dataset's own default.
 
@@ -198,7 +198,8 @@ def read_dataset(name: str, settings: Settings) -> Dataset:
         return read_list(name, settings)
     raise SettingsError(
         f"unknown dataset {name!r}; expected demo, demo:micro, synthmusic:SIZE, "
-        "synthmusic11:SIZE, folder, folder:PATH, csv:PATH, music21, music, llp or audioset"
+        "synthmusic11:SIZE, folder, folder:PATH, csv:PATH, music21, music, llp, synthllp:SIZE or "
+        "audioset"
     )
 
 
@@ -229,14 +230,18 @@ def folder_source(folder: Path, kind: str = "folder") -> str:
 def resolve_stages(settings: Settings, dataset: Dataset) -> dict[str, ResolvedStage]:
     """Return every stage but pose_embed, with the dataset's and the user's parameters.
 
-    What luigi.cfg sets wins over the dataset's preset, unless it says `auto`.
+    What luigi.cfg sets wins over the dataset's preset, unless it says `auto` or the dataset has
+    nothing but imported rows.
     """
     configs: dict[str, Any] = {}
     for name, definition in STAGES.items():
         if name == POSE_EMBED:
             continue
+        preset = dict(dataset.preset.get(name, {}))
         chosen = {k: v for k, v in settings.stages[name].items() if v != "auto"}
-        configs[name] = replace(definition.default, **{**dataset.preset.get(name, {}), **chosen})
+        if is_imported(replace(definition.default, **preset)):
+            chosen.pop("weights", None)
+        configs[name] = replace(definition.default, **{**preset, **chosen})
     configs["pose"] = replace(
         configs["pose"], alphapose=alphapose_settings(settings), rtm=rtm_settings(settings)
     )
@@ -250,7 +255,8 @@ def _check_imported(layout: Layout, stages: Mapping[str, ResolvedStage]) -> None
         if stage.imported and not layout.stage_dir(stage.record.name).is_dir():
             raise SettingsError(
                 f"[{name}] weights = {stage.config.weights}: the store {layout.root} has no such "
-                "imported rows; run `soundstage import-features`, which prints the setting"
+                "imported rows; run `soundstage import-features`, which prints the setting, or "
+                "`soundstage synthllp` for a synthetic LLP"
             )
 
 

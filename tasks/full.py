@@ -28,7 +28,8 @@ class FullPipeline(ModelTask):
 
     dataset = luigi.Parameter(
         default="demo",
-        description="demo, synthmusic:SIZE, folder:PATH, csv:PATH, music21, music, llp, audioset",
+        description="demo, synthmusic:SIZE, folder:PATH, csv:PATH, music21, music, llp, "
+        "synthllp:SIZE, audioset",
     )
     recipe = luigi.Parameter(
         default="", description="features, tribert, avvp or all; default: what suits the dataset"

@@ -1,4 +1,4 @@
-"""Published lists by their command-line names: `music21`, `music`, `llp`, `audioset`, `csv`.
+"""Published lists by their names: `music21`, `music`, `llp`, `synthllp`, `audioset`, `csv`.
 
 Flows in: a name such as `music:ccol` and the section [lists] of luigi.cfg. Flows out: a `Dataset`.
 """
@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.datasets.base import Dataset
 from pipeline.datasets.leaks import dataset_leaks, known_lists, video_key
 from tasks.settings import ListSettings, Settings, SettingsError, one_of
+
+if TYPE_CHECKING:
+    from pipeline.synthllp import SynthLlp
 
 OVERLAPS = ("refuse", "test", "train")
 
@@ -119,6 +123,18 @@ def _llp(lists: ListSettings, variant: str) -> Dataset:
     return read_llp(_folder(lists), audio_edition=edition)
 
 
+def synthllp(lists: ListSettings, spec: str) -> SynthLlp:
+    """Return the synthetic LLP of a size such as 'small' or 'small-clean', from the real lists."""
+    from pipeline.synthllp import SPECS, read_synthllp
+
+    one_of("--dataset synthllp", "size", spec, SPECS)
+    return read_synthllp(_llp(lists, ""), spec)
+
+
+def _synthllp(lists: ListSettings, variant: str) -> Dataset:
+    return synthllp(lists, variant or "small").dataset
+
+
 def _audioset(lists: ListSettings, variant: str) -> Dataset:
     from pipeline.datasets.audioset import read_audioset
 
@@ -155,6 +171,7 @@ _READERS: Mapping[str, Callable[[ListSettings, str], Dataset]] = {
     "music21": _music21,
     "music": _music,
     "llp": _llp,
+    "synthllp": _synthllp,
     "audioset": _audioset,
     "csv": _csv,
 }

@@ -23,12 +23,13 @@ from torch import Tensor
 from model.avvp.han import AUDIO_SIZE, MOTION_SIZE, PICTURE_SIZE
 from model.train.parts import Key
 from pipeline.datasets.classes import LLP
+from pipeline.datasets.events import MODALITIES as MODALITIES
+from pipeline.datasets.events import event_array as event_array
 from storage.errors import ItemNotFound
-from storage.records import DatasetItem, Event, ItemId
+from storage.records import DatasetItem, ItemId
 from storage.store import FeatureStore
 
 SIZES = {"vggish": AUDIO_SIZE, "resnet152": PICTURE_SIZE, "r2plus1d": MOTION_SIZE}
-MODALITIES = ("audio", "visual")
 
 
 class UnusableClip(Exception):
@@ -204,17 +205,3 @@ def permuted_tags(clips: Sequence[Clip], seed: int) -> list[Clip]:
     """Return the clips with their tags dealt out anew among them, as `seed` decides."""
     order = np.random.default_rng([seed, len(clips)]).permutation(len(clips))
     return [replace(clip, tags_C=clips[j].tags_C) for clip, j in zip(clips, order, strict=True)]
-
-
-def event_array(events: Iterable[Event], classes: Sequence[str], seconds: int) -> np.ndarray:
-    """Return the dense events as uint8 (modality, class, second); modality 0 audio, 1 visual.
-
-    An event covers the seconds onset:offset, both in whole seconds; overlapping events unite, an
-    event that ends before it starts covers nothing, and what lies beyond `seconds` is left out.
-    """
-    present = np.zeros((len(MODALITIES), len(classes), seconds), np.uint8)
-    index = {name: i for i, name in enumerate(classes)}
-    for event in events:
-        row = present[MODALITIES.index(event.modality), index[event.label]]
-        row[int(event.onset_s) : int(event.offset_s)] = 1
-    return present
