@@ -3,13 +3,18 @@
 In: a preset's name, or the JSON of a job. Out: a `Config` that the data, the network and the
 training read; its JSON form is part of a model's fingerprint.
 
-`han` is the network and the training of Tian, Li and Xu (ECCV 2020) as published; `tiny` is the
-same network, narrower and trained faster, for a few dozen clips on two CPU cores.
+`han` is the network and the training of Tian, Li and Xu (ECCV 2020) as published. `paper` is the
+full model of Lamba et al. (Interspeech 2021) trained as the paper says, `release` the same model
+trained as their released code does; the two differ in weights and learning rate. `tiny` is HAN,
+narrower and trained faster, for a few dozen clips on two CPU cores.
+
+The rows of the paper's tables are one preset with another network: `row_config`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from model.settings import ConfigError, Settings
@@ -28,6 +33,25 @@ class Config(Settings):
 
     section = "avvp"
 
+    network: str = "han"
+    """'han', or 'base': self-attention for each modality, then one shared cross attention"""
+    gcaa: bool = False
+    """of `base`: global context aware attention in the place of plain attention"""
+    first_step_broadcast: bool = False
+    """of `gcaa`, for ablation: every second gets what second 0 attended to, a defect of the
+    released code"""
+    skip: bool = False
+    """of `base`: self-attended features are added to the joint ones"""
+    adversarial: bool = False
+    """a discriminator of modalities before pooling, behind a reversed gradient"""
+    adversarial_weight: float = 0.4
+    """of the discriminator's loss, lambda_ad"""
+    reversal: str = "ramp"
+    """of the gradient: 'ramp' grows from 0.12 to 1, as released; 'constant' is 1; with 'none' the
+    discriminator only watches"""
+    modality_weight: float = 1.0
+    """of the audio and of the visual term of the loss. The paper's lambda_g = 0.6 weighs their
+    mean: 0.3 each"""
     width: int = 512
     """D, of the tokens and of the feed-forward layer"""
     dropout: float = 0.1
@@ -46,6 +70,11 @@ class Config(Settings):
     val_every_epochs: int = 1
     max_steps: int = 0
     """0: `epochs` decide"""
+    precision: str = "32-true"
+    """'32-true' or 'bf16-mixed', as Lightning names them; losses and pooling stay in float32"""
+    fused: bool = True
+    """both directions of cross attention in one call, and Adam in one: the same function, faster,
+    with other rounding and another order of dropout's draws"""
     gate: str = "video"
     """'video': a class is kept where the video-level probability says so; 'modality': where the
     modality's own does. Figures under different gates are not comparable"""
@@ -54,6 +83,15 @@ class Config(Settings):
 
     def __post_init__(self) -> None:
         self.require_one_of("gate", ("video", "modality"))
+        self.require_one_of("network", ("han", "base"))
+        self.require_one_of("reversal", ("ramp", "constant", "none"))
+        self.require_one_of("precision", ("32-true", "bf16-mixed"))
+        self.require_at_least(0, "adversarial_weight", "modality_weight")
+        for name, needed in (("gcaa", "base"), ("skip", "base")):
+            if getattr(self, name) and self.network != needed:
+                raise ConfigError(f"avvp.{name}=True: only network 'base' has it, not 'han'")
+        if self.first_step_broadcast and not self.gcaa:
+            raise ConfigError("avvp.first_step_broadcast=True: a defect of gcaa; set gcaa too")
         self.require_at_least(
             1, "width", "batch_size", "epochs", "val_every_epochs", "lr_every_epochs"
         )
@@ -67,8 +105,34 @@ def steps_override(max_steps: int) -> dict[str, Any]:
     return {"max_steps": max_steps}
 
 
+HAN = "HAN"
+FULL = "Base+Adv+Skip+GCAA"
+networks: dict[str, dict[str, Any]] = {
+    HAN: {"network": "han"},
+    "Base": {"network": "base"},
+    "Base+GCAA": {"network": "base", "gcaa": True},
+    "Base+Adv+Skip": {"network": "base", "adversarial": True, "skip": True},
+    FULL: {"network": "base", "adversarial": True, "skip": True, "gcaa": True},
+}
+"""Row of the paper's tables -> the settings of its network."""
+DEFECT = "Base+Adv+Skip+GCAA, first second for all"
+ablations: dict[str, dict[str, Any]] = {DEFECT: {**networks[FULL], "first_step_broadcast": True}}
+"""Rows beside those of the paper."""
+
+_paper = Config(
+    **networks[FULL],
+    modality_weight=0.3,
+    adversarial_weight=0.4,
+    learning_rate=3e-4,
+    lr_factor=0.5,
+    lr_every_epochs=5,
+    batch_size=64,
+)
+
 presets: dict[str, Config] = {
     "han": Config(),
+    "paper": _paper,
+    "release": replace(_paper, adversarial_weight=0.3, learning_rate=6e-4, lr_every_epochs=6),
     "tiny": Config(
         width=128,
         standardise=True,
@@ -77,5 +141,37 @@ presets: dict[str, Config] = {
         batch_size=8,
         epochs=40,
         val_every_epochs=5,
+        fused=False,
     ),
 }
+
+
+_PLAIN = dict.fromkeys(("gcaa", "first_step_broadcast", "skip", "adversarial"), False)
+
+
+def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration of a row of the paper's tables.
+
+    Parameters
+    ----------
+    row : str
+        Of `networks` or `ablations`.
+    preset : str
+        Where everything but the network comes from. HAN keeps its own training, `han`, where the
+        preset is `paper` or `release`: the paper quotes HAN from its authors.
+    changes
+        Settings of the whole table, over those of the preset.
+
+    Raises
+    ------
+    ConfigError
+        No such row, preset or setting.
+    """
+    known = {**networks, **ablations}
+    if row not in known:
+        raise ConfigError(f"row {row!r}: expected one of {list(known)}")
+    if preset not in presets:
+        raise ConfigError(f"preset {preset!r}: expected one of {sorted(presets)}")
+    chosen = "han" if row == HAN and preset in ("paper", "release") else preset
+    values = {**presets[chosen].as_json(), **_PLAIN, **known[row], **(changes or {})}
+    return Config.from_json(values)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,15 +26,22 @@ class WeakLoss:
     video: Tensor
     audio: Tensor
     visual: Tensor
+    modality_weight: float = 1.0
 
     @property
     def total(self) -> Tensor:
-        """The sum of the three terms."""
-        return self.video + self.audio + self.visual
+        """The sum of the video's term and the weighted ones of the modalities."""
+        weight = self.modality_weight
+        return self.video + weight * self.audio + weight * self.visual
 
 
 def weak_loss(
-    parsing: Parsing, tags_BC: Tensor, *, audio_smoothing: float, visual_smoothing: float
+    parsing: Parsing,
+    tags_BC: Tensor,
+    *,
+    audio_smoothing: float,
+    visual_smoothing: float,
+    modality_weight: float = 1.0,
 ) -> WeakLoss:
     """Return the loss of a batch.
 
@@ -45,11 +53,15 @@ def weak_loss(
         The events of each video, of whatever modality and time.
     audio_smoothing, visual_smoothing : float [0, 1)
         Weight of 0.5 in the targets: not every event is heard and seen. With 0.1 they are .95, .05.
+    modality_weight : float
+        Of the audio and of the visual term: 1 for HAN; 0.3 for Base, whose L_g is the mean of the
+        two and whose lambda_g is 0.6 (Lamba et al. 2021, section 4).
     """
     return WeakLoss(
         video=_bce(parsing.video_BC, tags_BC),
         audio=_bce(parsing.audio_BC, _smooth(tags_BC, audio_smoothing)),
         visual=_bce(parsing.visual_BC, _smooth(tags_BC, visual_smoothing)),
+        modality_weight=modality_weight,
     )
 
 
@@ -58,4 +70,5 @@ def _smooth(tags_BC: Tensor, weight: float) -> Tensor:
 
 
 def _bce(probability_BC: Tensor, target_BC: Tensor) -> Tensor:
-    return F.binary_cross_entropy(probability_BC.clamp(CLAMP, 1 - CLAMP), target_BC)
+    with torch.autocast(probability_BC.device.type, enabled=False):  # CUDA's autocast refuses it
+        return F.binary_cross_entropy(probability_BC.clamp(CLAMP, 1 - CLAMP), target_BC)

@@ -15,24 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.avvp.base import Base
 from model.avvp.config import Config
 from model.avvp.data import MODALITIES, Batch, Clip, Scale, collate
 from model.avvp.han import HAN, Parsing
-from model.avvp.metrics import runs
+from model.avvp.metrics import THRESHOLD, runs
 from model.train.publish import read_weights
 from storage.layout import Layout
 from storage.models import ModelRecord, read_model
 from storage.records import Event
 
-THRESHOLD = 0.5
-
 
 class Parser(nn.Module):
-    """HAN behind the scale of its inputs; without a scale they are used as they are."""
+    """A network behind the scale of its inputs; without a scale they are used as they are."""
 
     def __init__(self, config: Config, classes: int, scale: Scale | None) -> None:
         super().__init__()
-        self.han = HAN(width=config.width, classes=classes, dropout=config.dropout)
+        self.network = network_of(config, classes)
         self.scaled = scale is not None
         for stage, mean_E in scale.mean.items() if scale else ():
             self.register_buffer(f"mean_{stage}", mean_E)
@@ -41,7 +40,7 @@ class Parser(nn.Module):
 
     def forward(self, batch: Batch) -> Parsing:
         """Return the probabilities of every clip of the batch."""
-        return self.han(
+        return self.network(
             self._scale(batch.audio_BTE, "vggish"),
             self._scale(batch.picture_BTE, "resnet152"),
             self._scale(batch.motion_BTE, "r2plus1d"),
@@ -56,6 +55,22 @@ class Parser(nn.Module):
             self.get_buffer(f"deviation_{stage}"),
         )
         return (x_BTE - mean_E) / deviation_E
+
+
+def network_of(config: Config, classes: int) -> HAN | Base:
+    """Return the network that a configuration names, untrained."""
+    if config.network == "han":
+        return HAN(
+            width=config.width, classes=classes, dropout=config.dropout, together=config.fused
+        )
+    return Base(
+        width=config.width,
+        classes=classes,
+        dropout=config.dropout,
+        gcaa=config.gcaa,
+        first_step_broadcast=config.first_step_broadcast,
+        skip=config.skip,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +94,9 @@ def load_model(layout: Layout, name: str) -> Model:
     classes = tuple(described["classes"])
     scale = Scale.neutral() if config.standardise else None
     parser = Parser(config, len(classes), scale)
-    parser.load_state_dict(read_weights(layout, name))
+    weights = read_weights(layout, name)
+    # models of before there was more than one network
+    parser.load_state_dict({key.replace("han.", "network.", 1): w for key, w in weights.items()})
     return Model(
         name=name,
         parser=parser.eval(),
@@ -94,7 +111,8 @@ def gated(parsing: Parsing, gate: str) -> Tensor:
     """Return which events are there, bool (B, M, C, T).
 
     A second counts where its probability and the pooled one of the class are at least 0.5: the
-    video's for `gate` 'video', as published, or the modality's own for 'modality'.
+    video's for `gate` 'video', as published, or the modality's own for 'modality'. On any device
+    what `model.avvp.metrics` has for arrays.
     """
     second_BMCT = parsing.second_BTMC.permute(0, 2, 3, 1) >= THRESHOLD
     if gate == "video":

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 
+from model.avvp.adversary import Discriminator, Told, reversal_weight, tell_modalities
 from model.avvp.config import Config, stages_needed
 from model.avvp.data import (
     Batch,
@@ -29,6 +30,7 @@ from model.avvp.data import (
     load_clips,
     permuted_tags,
 )
+from model.avvp.han import Parsing
 from model.avvp.losses import WeakLoss, weak_loss
 from model.avvp.metrics import LEVELS, parsing_scores
 from model.avvp.parse import Parser, cut, gated, stacked
@@ -45,7 +47,8 @@ class ParsingModule(lightning.LightningModule):
     """Trains a `Parser`; `truth` holds the dense events of the validation clips, in order.
 
     Logs `train/loss` and its terms, `val/loss` and, with dense events, the benchmark's type and
-    event averages at both levels.
+    event averages at both levels; with an adversary also its loss and how often it is right. The
+    adversary is no part of the parser.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class ParsingModule(lightning.LightningModule):
         config: Config,
         *,
         steps_per_epoch: int,
+        steps: int,
         truth: np.ndarray | None = None,
         seconds: Sequence[int] = (),
     ) -> None:
@@ -61,21 +65,31 @@ class ParsingModule(lightning.LightningModule):
         self.parser = parser
         self.config = config
         self.steps_per_epoch = steps_per_epoch
+        self.steps = steps
+        self.discriminator = Discriminator(config.width) if config.adversarial else None
         self.truth = truth
         self.seconds = seconds
         self._found: list[np.ndarray] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of the batch; log it and its terms."""
-        loss = self._loss(batch)[1]
-        terms = {"loss": loss.total, "loss_video": loss.video}
-        terms |= {"loss_audio": loss.audio, "loss_visual": loss.visual}
+        parsing = self.parser(batch)
+        loss = self._weak_loss(parsing, batch)
+        total = loss.total
+        terms = {"loss_video": loss.video, "loss_audio": loss.audio, "loss_visual": loss.visual}
+        told = self._tell(parsing, batch)
+        if told is not None:
+            total = total + self.config.adversarial_weight * told.loss
+            terms |= {"loss_modality": told.loss, "modality_accuracy": told.accuracy}
+        terms["loss"] = total
         self.log_dict({f"train/{name}": v.detach() for name, v in terms.items()})
-        return loss.total
+        return total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the loss on the tags; keep the events for the end of the validation."""
-        found, loss = self._loss(batch)
+        parsing = self.parser(batch)
+        found = gated(parsing, self.config.gate)
+        loss = self._weak_loss(parsing, batch)
         self.log("val/loss", loss.total, batch_size=len(batch.tags_BC))
         first = len(self._found)
         self._found += cut(found, self.seconds[first : first + len(found)])
@@ -95,21 +109,32 @@ class ParsingModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return Adam and the published staircase, counted in steps."""
-        optimiser = torch.optim.Adam(self.parser.parameters(), lr=self.config.learning_rate)
+        optimiser = torch.optim.Adam(
+            self.parameters(), lr=self.config.learning_rate, fused=self.config.fused or None
+        )
         stair = self.config.lr_every_epochs * self.steps_per_epoch
         schedule = StepLR(optimiser, step_size=stair, gamma=self.config.lr_factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, WeakLoss]:
-        """Return the gated events (B, M, C, T) and the loss."""
-        parsing = self.parser(batch)
-        loss = weak_loss(
+    def _weak_loss(self, parsing: Parsing, batch: Batch) -> WeakLoss:
+        return weak_loss(
             parsing,
             batch.tags_BC,
             audio_smoothing=self.config.audio_smoothing,
             visual_smoothing=self.config.visual_smoothing,
+            modality_weight=self.config.modality_weight,
         )
-        return gated(parsing, self.config.gate), loss
+
+    def _tell(self, parsing: Parsing, batch: Batch) -> Told | None:
+        """Return what the adversary says of the batch, None without one."""
+        if self.discriminator is None:
+            return None
+        alpha = 0.0 if self.config.reversal == "none" else 1.0
+        if self.config.reversal == "ramp":
+            alpha = reversal_weight(
+                self.global_step, steps_per_epoch=self.steps_per_epoch, steps=self.steps
+            )
+        return tell_modalities(self.discriminator, parsing.joint_BTMD, batch.absent_BT, alpha=alpha)
 
 
 def build(job: TrainJob, store: FeatureStore, items: list[DatasetItem]) -> TrainParts:
@@ -169,6 +194,7 @@ def _parts(
         parser,
         config,
         steps_per_epoch=per_epoch,
+        steps=steps,
         truth=truth,
         seconds=[len(clip) for clip in val],
     )
@@ -182,6 +208,7 @@ def _parts(
         collate=collate,
         batch_size=config.batch_size,
         max_steps=steps,
+        precision=config.precision,
         export=parser.state_dict,
         classes=classes,
         ids_used={

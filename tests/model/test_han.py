@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
+from avvp_golden import NETWORK, AvvpGolden, original_name
 
 from model.avvp.han import HAN, HybridAttention
 from model.avvp.losses import weak_loss
 
-GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 SMOOTHING = {"audio_smoothing": 0.0, "visual_smoothing": 0.1}
 LAYER = {
     "own": "self_attn",
@@ -24,61 +19,16 @@ LAYER = {
     "norm_attention": "norm1",
     "norm_output": "norm2",
 }
-NETWORK = {
-    "from_audio": "fc_a",
-    "from_picture": "fc_v",
-    "from_motion": "fc_st",
-    "fusion": "fc_fusion",
-    "pooling.probability": "fc_prob",
-    "pooling.over_time": "fc_frame_att",
-    "pooling.over_modalities": "fc_av_att",
+NAMES = {
+    **NETWORK,
     **{f"attention.{ours}": f"hat_encoder.layers.0.{theirs}" for ours, theirs in LAYER.items()},
 }
 """Our modules -> those of the original state dict."""
 
 
 @pytest.fixture(scope="module")
-def fill() -> ModuleType:
-    path = GOLDEN / "golden_fill.py"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    spec = importlib.util.spec_from_file_location("golden_fill", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def values() -> dict:
-    return json.loads((GOLDEN / "avvp_net" / "values.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
-    return dict(np.load(GOLDEN / "avvp_net" / "avvp_net.npz"))
-
-
-def original_name(ours: str, mapping: dict[str, str]) -> str:
-    module = max((m for m in mapping if ours.startswith(m + ".")), key=len)
-    return mapping[module] + ours[len(module) :]
-
-
-def filled(module: torch.nn.Module, fill: ModuleType, mapping: dict[str, str]) -> torch.nn.Module:
-    with torch.no_grad():
-        for name, tensor in module.state_dict().items():
-            tensor.copy_(
-                torch.from_numpy(fill.param(original_name(name, mapping), tuple(tensor.shape)))
-            )
-    return module.double()
-
-
-def inputs(fill: ModuleType, golden: dict[str, np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """The golden batch, pictures averaged over each second."""
-    picture = np.abs(fill.tensor("avvp:video", (2, 80, 2048))).reshape(2, 10, 8, 2048)
-    arrays = (golden["audio"], picture.astype(np.float64).mean(2), golden["st"])
-    return tuple(torch.from_numpy(a).double() for a in arrays)
+def golden(shared_dir) -> AvvpGolden:
+    return AvvpGolden(shared_dir / "golden")
 
 
 def small(classes: int = 5) -> HAN:
@@ -92,44 +42,44 @@ def batch(videos: int = 3, seconds: int = 10) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-7), (torch.float32, 1e-5)])
-def test_outputs_equal_the_originals(fill, values, golden, dtype, tolerance) -> None:
-    network = filled(HAN(width=512, classes=25, dropout=0.1), fill, NETWORK).to(dtype).eval()
+def test_outputs_equal_the_originals(golden, dtype, tolerance) -> None:
+    network = golden.filled(HAN(width=512, classes=25, dropout=0.1), NAMES).to(dtype).eval()
     with torch.no_grad():
-        parsing = network(*(x.to(dtype) for x in inputs(fill, golden)))
+        parsing = network(*(x.to(dtype) for x in golden.inputs()))
     for ours, name in (
         (parsing.video_BC, "video"),
         (parsing.audio_BC, "audio"),
         (parsing.visual_BC, "visual"),
         (parsing.second_BTMC, "frame"),
     ):
-        np.testing.assert_allclose(ours.numpy(), golden[f"han_{name}_prob"], atol=tolerance)
+        np.testing.assert_allclose(ours.numpy(), golden.arrays[f"han_{name}_prob"], atol=tolerance)
     used = sum(p.numel() for p in network.parameters())
-    assert used == values["han"]["parameter_count_used"]
+    assert used == golden.values["han"]["parameter_count_used"]
 
 
-def test_loss_and_gradients_equal_the_originals(fill, values, golden) -> None:
-    network = filled(HAN(width=512, classes=25, dropout=0.0), fill, NETWORK)
+def test_loss_and_gradients_equal_the_originals(golden) -> None:
+    network = golden.filled(HAN(width=512, classes=25, dropout=0.0), NAMES)
     loss = weak_loss(
-        network(*inputs(fill, golden)), torch.from_numpy(golden["label"]).double(), **SMOOTHING
+        network(*golden.inputs()), torch.from_numpy(golden.arrays["label"]).double(), **SMOOTHING
     )
-    expected = values["han"]["loss"]
+    expected = golden.values["han"]["loss"]
     for name in ("video", "audio", "visual", "total"):
         assert getattr(loss, name).item() == pytest.approx(expected[name], abs=1e-7)
     loss.total.backward()
-    norms = values["han"]["grad_l2_norm"]
+    norms = golden.values["han"]["grad_l2_norm"]
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
         norm = float(parameter.grad.norm())
-        assert norm == pytest.approx(norms[original_name(name, NETWORK)], rel=1e-6, abs=1e-12)
+        assert norm == pytest.approx(norms[original_name(name, NAMES)], rel=1e-6, abs=1e-12)
 
 
-def test_five_steps_of_training_equal_the_originals(fill, values, golden) -> None:
-    expected = values["han_train_5_steps"]
-    network = filled(HAN(width=512, classes=25, dropout=0.0), fill, NETWORK)
+def test_five_steps_of_training_equal_the_originals(golden) -> None:
+    expected = golden.values["han_train_5_steps"]
+    network = golden.filled(HAN(width=512, classes=25, dropout=0.0), NAMES)
     optimiser = torch.optim.Adam(network.parameters(), lr=expected["lr"])
-    label = torch.from_numpy(golden["label"]).double()
+    label = torch.from_numpy(golden.arrays["label"]).double()
     for terms in expected["terms"]:
-        loss = weak_loss(network(*inputs(fill, golden)), label, **SMOOTHING)
+        loss = weak_loss(network(*golden.inputs()), label, **SMOOTHING)
         got = [getattr(loss, name).item() for name in expected["terms_order"]]
         assert got == pytest.approx(terms, rel=1e-6)
         optimiser.zero_grad()
@@ -139,14 +89,15 @@ def test_five_steps_of_training_equal_the_originals(fill, values, golden) -> Non
     assert bias == pytest.approx(expected["fc_prob_bias_after_first5"], rel=1e-6)
 
 
-def test_one_layer_equals_the_originals(fill, golden) -> None:
-    layer = filled(HybridAttention(16, 24, 0.1), fill, LAYER).eval()
+def test_one_layer_equals_the_originals(golden) -> None:
+    layer = golden.filled(HybridAttention(16, 24, 0.1), LAYER).eval()
     query, other = (
-        torch.from_numpy(fill.tensor(name, (2, 10, 16))).double() for name in ("lay:a", "lay:b")
+        torch.from_numpy(golden.fill.tensor(name, (2, 10, 16))).double()
+        for name in ("lay:a", "lay:b")
     )
     with torch.no_grad():
         out = layer(query, other, None)
-    np.testing.assert_allclose(out.numpy(), golden["hanlayer_d16"], atol=1e-7)
+    np.testing.assert_allclose(out.numpy(), golden.arrays["hanlayer_d16"], atol=1e-7)
 
 
 def test_a_permutation_of_the_seconds_permutes_the_output() -> None:

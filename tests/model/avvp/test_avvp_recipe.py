@@ -145,6 +145,7 @@ def test_gates() -> None:
         audio_BC=torch.tensor([[0.1, 0.9]]),
         visual_BC=torch.tensor([[0.5, 0.9]]),
         second_BTMC=torch.full((1, 3, 2, 2), 0.5),
+        joint_BTMD=torch.zeros(1, 3, 2, 4),
     )
     video, modality = gated(parsing, "video"), gated(parsing, "modality")
     assert video[0, :, :, 0].tolist() == [[True, False], [True, False]]
