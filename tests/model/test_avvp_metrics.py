@@ -25,6 +25,7 @@ from model.avvp.metrics import (
     video_f,
 )
 from model.avvp.parse import gated
+from pipeline.datasets.classes import LLP
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "avvp_metrics"
@@ -285,3 +286,9 @@ def test_the_audio_visual_row_follows_from_the_other_two(compared, level) -> Non
     assert scores.audio_visual == alone.audio == alone.visual == alone.event_at_av
     mean = (scores.audio + scores.visual + scores.audio_visual) / 3
     assert scores.type_at_av == pytest.approx(mean, abs=1e-12)
+
+
+def test_categories_are_in_the_official_order() -> None:
+    if not GOLDEN.is_dir():
+        pytest.skip(f"no golden files in {GOLDEN}")
+    assert tuple(json.loads((GOLDEN / "categories.json").read_text())["categories"]) == LLP
