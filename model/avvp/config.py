@@ -175,3 +175,12 @@ def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) 
     chosen = "han" if row == HAN and preset in ("paper", "release") else preset
     values = {**presets[chosen].as_json(), **_PLAIN, **known[row], **(changes or {})}
     return Config.from_json(values)
+
+
+def row_name(config: Config) -> str:
+    """Return the row of the papers' tables, or the ablation, whose network a configuration has."""
+    asked = {name: getattr(config, name) for name in ("network", *_PLAIN)}
+    known = {
+        row: {"network": "", **_PLAIN, **own} for row, own in {**networks, **ablations}.items()
+    }
+    return next((row for row, own in known.items() if own == asked), f"{config.network}, as set")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from model.avvp import baselines
+from model.avvp.config import row_name
 from model.avvp.data import Clip, event_array, load_clips
 from model.avvp.metrics import LEVELS, class_f, parsing_scores
 from model.avvp.parse import MODALITIES, Model, event_list, load_model, parse_clips, stacked
@@ -90,8 +91,8 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
 def _row(model: Model, first: Model) -> str:
     """Return the name of a model's row: what it is, or its published name."""
     if model.config.label_permutation:
-        return "HAN, permuted labels"
-    return "HAN" if model is first else model.name
+        return f"{row_name(model.config)}, permuted labels"
+    return row_name(model.config) if model is first else model.name
 
 
 def _test_set(job: EvaluateJob, store: FeatureStore, models: Sequence[Model]) -> TestSet:

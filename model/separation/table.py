@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.separation.published import PUBLISHED_ROWS
+from model.text import aligned
 from model.train.errors import RecipeError
 
 METRICS = ("sdr", "sir", "sar")
@@ -52,12 +53,12 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             )
         rows = [HEADINGS, *(_measured(name, row) for name, row in each["summary"].items())]
         said = f"{each['model']}: {len(each['pairs'])} pairs, {len(each['skipped'])} left out"
-        parts.append("\n".join([said, *_aligned(rows)]))
+        parts.append("\n".join([said, *aligned(rows)]))
     printed = [("row", "SDR", "SIR", "SAR", "data", "printed in")]
     for row in PUBLISHED_ROWS:
         figures = (_number(row.sdr), _number(row.sir), _number(row.sar))
         printed.append((row.system, *figures, row.data, row.source))
-    parts.append("\n".join(["printed numbers, not measured here:", *_aligned(printed)]))
+    parts.append("\n".join(["printed numbers, not measured here:", *aligned(printed)]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,14 +79,6 @@ def _measured(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
