@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pipeline.datasets.base import Dataset
 from pipeline.npy_features import DIGEST_DIGITS, FOLDERS
 from pipeline.stages import IMPORTED
+from pipeline.synthllp.features import described
 from pipeline.synthllp.plan import SIZES, SynthClip, check_lists, plan_clips
 from storage.fingerprint import sha256_json
 from storage.records import ItemId
 
 VERSION = 1
-"""Raised when the same lists, size and seed give other rows."""
+"""Raised when the code draws other rows from the same lists, numbers and seed."""
 
 CLEAN = "-clean"
 SPECS = tuple(f"{size}{end}" for size in SIZES for end in ("", CLEAN))
@@ -60,7 +61,14 @@ def read_synthllp(llp: Dataset, spec: str = "small", *, seed: int = 0) -> SynthL
     """
     check_lists(llp, spec, SPECS)
     size = spec.removesuffix(CLEAN)
-    content = {"version": VERSION, "spec": spec, "seed": seed, "lists": dict(llp.list_files)}
+    content = {
+        "version": VERSION,
+        "spec": spec,
+        "sizes": dict(SIZES[size]),
+        "seed": seed,
+        "lists": dict(llp.list_files),
+        "features": described(),
+    }
     digest = sha256_json(content)[:DIGEST_DIGITS]
     source = f"synthllp-{spec}"
     clips = plan_clips(llp, size=size, clean=spec != size, seed=seed)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,12 @@ DIFFICULTY: Mapping[str, Difficulty] = {
     "resnet152": Difficulty(spread=0.3, alike=0.2, flicker=0.25, white=0.5),
     "r2plus1d": Difficulty(spread=0.3, alike=0.2, flicker=0.25, white=0.5),
 }
+
+
+def described() -> dict[str, Any]:
+    """Return the numbers that rows are drawn with, as JSON takes them."""
+    hard = {stage: asdict(difficulty) for stage, difficulty in DIFFICULTY.items()}
+    return {"level": LEVEL, "strength": STRENGTH, "difficulty": hard}
 
 
 @lru_cache(maxsize=8)

@@ -21,7 +21,7 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 """Clips of each part; 'small' keeps the whole test part, so that its reference rows are LLP's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SynthClip:
     """One clip; `on` is uint8 (modality, class, second), modality 0 audio, 1 visual."""
 
