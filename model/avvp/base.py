@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from model.avvp.dropout import WordDropout
 from model.avvp.gcaa import GlobalContextAttention
 from model.avvp.han import FeatureMaps, Parsing, Pooling, PostNorm, both_ways
 
@@ -31,7 +32,7 @@ class AttentionLayer(PostNorm):
     attention: nn.Module
 
     def __init__(self, attention: nn.Module, width: int, inner_width: int, dropout: float) -> None:
-        super().__init__({"attention": attention}, width, inner_width, dropout)
+        super().__init__({"attention": attention}, width, inner_width, WordDropout(dropout))
 
     def forward(self, query_BTD: Tensor, other_BTD: Tensor, absent_BT: Tensor | None) -> Tensor:
         """Return the attended `query_BTD`, (B, T, D). `absent_BT` is True at padded seconds."""

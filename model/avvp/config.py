@@ -73,8 +73,8 @@ class Config(Settings):
     precision: str = "32-true"
     """'32-true' or 'bf16-mixed', as Lightning names them; losses and pooling stay in float32"""
     fused: bool = True
-    """both directions of cross attention in one call, and Adam in one: the same function, faster,
-    with other rounding and another order of dropout's draws"""
+    """of `han`, both directions in one call and dropout drawn in words; of all, Adam in one call:
+    the same function, faster on a CPU, with other rounding and other draws"""
     gate: str = "video"
     """'video': a class is kept where the video-level probability says so; 'modality': where the
     modality's own does. Figures under different gates are not comparable"""

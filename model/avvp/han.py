@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.avvp.dropout import WordDropout
+
 AUDIO_SIZE = 128
 PICTURE_SIZE = 2048
 MOTION_SIZE = 512
@@ -41,7 +43,11 @@ class PostNorm(nn.Module):
     """
 
     def __init__(
-        self, attentions: Mapping[str, nn.Module], width: int, inner_width: int, dropout: float
+        self,
+        attentions: Mapping[str, nn.Module],
+        width: int,
+        inner_width: int,
+        dropout: nn.Module,
     ) -> None:
         super().__init__()
         for name, attention in attentions.items():
@@ -50,7 +56,7 @@ class PostNorm(nn.Module):
         self.outer = nn.Linear(inner_width, width)
         self.norm_attention = nn.LayerNorm(width)
         self.norm_output = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def finish(self, summed_BTD: Tensor) -> Tensor:
         """Return the layer's output, (B, T, D), from its input plus what was attended."""
@@ -63,18 +69,21 @@ class HybridAttention(PostNorm):
     """One layer: attention to the own modality and to the other, feed-forward, post-norm.
 
     The same weights serve both directions. One head, no positions, so that a permutation of the
-    seconds permutes the output.
+    seconds permutes the output. With `words` dropout is `WordDropout`.
     """
 
     own: nn.MultiheadAttention
     other: nn.MultiheadAttention
 
-    def __init__(self, width: int, inner_width: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, inner_width: int, dropout: float, *, words: bool = False
+    ) -> None:
         attentions = {
             name: nn.MultiheadAttention(width, 1, dropout=dropout, batch_first=True)
             for name in ("own", "other")
         }
-        super().__init__(attentions, width, inner_width, dropout)
+        drop = WordDropout(dropout) if words else nn.Dropout(dropout)
+        super().__init__(attentions, width, inner_width, drop)
 
     def forward(self, query_BTD: Tensor, other_BTD: Tensor, absent_BT: Tensor | None) -> Tensor:
         """Return the attended `query_BTD`, (B, T, D). `absent_BT` is True at padded seconds."""
@@ -165,7 +174,7 @@ class HAN(FeatureMaps):
 
     def __init__(self, *, width: int, classes: int, dropout: float, together: bool = False) -> None:
         super().__init__(width)
-        self.attention = HybridAttention(width, width, dropout)
+        self.attention = HybridAttention(width, width, dropout, words=together)
         self.pooling = Pooling(width, classes)
         self.together = together
 
@@ -179,8 +188,8 @@ class HAN(FeatureMaps):
         """Return the probabilities of every class.
 
         `picture_BTE` as for `mapped`. `absent_BT` is True at the padded seconds of shorter videos,
-        None when there are none. With `together` both directions are one call: the same function,
-        faster, with another order in which dropout is drawn.
+        None when there are none. With `together` both directions are one call and dropout is drawn
+        in words: the same function, faster, with other draws.
         """
         audio_BTD, visual_BTD = self.mapped(audio_BTE, picture_BTE, motion_BTE)
         if self.together:

@@ -5,12 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import default_collate
 
+from bench.parsing_epoch import (
+    CLASSES,
+    PRECISIONS,
+    PlainHAN,
+    clip_of,
+    loading,
+    original,
+    ours,
+    write_npy,
+)
 from bench.parsing_metric import made_events, plain_scores
+from model.avvp.config import presets
+from model.avvp.data import collate
+from model.avvp.han import HAN
 from model.avvp.metrics import LEVELS, parsing_scores
 
 
@@ -31,7 +47,7 @@ def test_made_events_are_neither_all_right_nor_all_wrong() -> None:
 
 def test_the_command_says_how_fast_and_that_figures_agree() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.parsing", "--videos", "60", "--json"],
+        [sys.executable, "-m", "bench.parsing", "--videos", "60", "--clips", "0", "--json"],
         capture_output=True,
         text=True,
         check=True,
@@ -40,3 +56,27 @@ def test_the_command_says_how_fast_and_that_figures_agree() -> None:
     assert found["metric_videos"] == 60
     assert found["metric_difference"] < 1e-9
     assert 0 < found["metric_s"] < found["metric_original_s"]
+
+
+def test_the_plain_network_is_han(tmp_path: Path) -> None:
+    folder = write_npy(tmp_path, 3)
+    torch.manual_seed(0)
+    plain = PlainHAN(width=16, classes=CLASSES, dropout=0.1).eval()
+    ours = HAN(width=16, classes=CLASSES, dropout=0.1, together=True).eval()
+    ours.load_state_dict(plain.state_dict())
+    batch = collate([clip_of(number, *folder[number]) for number in range(3)])
+    with torch.no_grad():
+        expected = plain(*default_collate([folder[number] for number in range(3)])[:3])
+        found = ours(batch.audio_BTE, batch.picture_BTE, batch.motion_BTE)
+    torch.testing.assert_close(found.second_BTMC, expected.second_BTMC)
+    torch.testing.assert_close(found.video_BC, expected.video_BC)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values())
+def test_an_epoch_is_timed_in_a_whole_training(tmp_path: Path, precision: str) -> None:
+    folder = write_npy(tmp_path / "npy", 5)
+    clips = [clip_of(number, *folder[number]) for number in range(5)]
+    config = replace(presets["tiny"], batch_size=2, precision=precision)
+    assert ours(clips, config, tmp_path / "run") > 0
+    assert loading(clips, 2) > 0
+    assert original(folder, 2) > 0
