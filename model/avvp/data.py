@@ -5,7 +5,9 @@ a second, batches of them, and arrays of the dense events.
 
 A clip's seconds T: the length of its window (LLP's are exactly 10), else of its longest feature.
 A feature that is up to a second short repeats its last row; one that is shorter makes the clip
-unusable, with a reason. Clips of a batch are padded to the longest and the padding is masked.
+unusable, with a reason, as does one that is not there. Rows of another shape, values that are not
+numbers and labels that are no classes are errors: they come from a wrong import. Clips of a batch
+are padded to the longest and the padding is masked.
 
 Legend: B clips, T seconds, C classes, E size of a feature.
 """
@@ -21,6 +23,7 @@ import torch
 from torch import Tensor
 
 from model.avvp.han import AUDIO_SIZE, MOTION_SIZE, PICTURE_SIZE
+from model.train.errors import RecipeError
 from model.train.parts import Key
 from pipeline.datasets.classes import LLP
 from pipeline.datasets.events import MODALITIES as MODALITIES
@@ -34,6 +37,10 @@ SIZES = {"vggish": AUDIO_SIZE, "resnet152": PICTURE_SIZE, "r2plus1d": MOTION_SIZ
 
 class UnusableClip(Exception):
     """A clip whose features cannot be put together; the message says why."""
+
+
+class BadItem(RecipeError):
+    """An item whose features or labels cannot be what they are said to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +146,12 @@ def load_clips(
         'vggish', 'resnet152' and 'r2plus1d' -> `<stage>-<fingerprint>`.
     items, classes
         What to load; the order of the tags.
+
+    Raises
+    ------
+    BadItem
+        A feature has rows of another shape or values that are not finite, or an item has a label
+        that is none of `classes`. The message names the item.
     """
     clips, missing = [], {}
     for item in items:
@@ -152,6 +165,11 @@ def load_clips(
 def _load(
     store: FeatureStore, stages: Mapping[str, str], item: DatasetItem, classes: Sequence[str]
 ) -> Clip:
+    if unknown := sorted(set(item.labels) - set(classes)):
+        raise BadItem(
+            f"{item.item_id}: its labels name {', '.join(unknown)}; expected some of "
+            f"{', '.join(classes)}: correct its list, or use the classes of the list it is from"
+        )
     found = {stage: _per_second(store, stages[stage], item.item_id, stage) for stage in SIZES}
     window = ItemId.parse(item.item_id).window_s
     seconds = round(window[1] - window[0]) if window else max(len(r) for r in found.values())
@@ -167,7 +185,17 @@ def _per_second(store: FeatureStore, stage_fp: str, item_id: str, stage: str) ->
     """Return the stage's rows averaged over each second, float32 (T, E)."""
     rows = np.asarray(store.rows(stage_fp, item_id), dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] != SIZES[stage]:
-        raise UnusableClip(f"{stage_fp} has rows of {rows.shape[1:]}, expected ({SIZES[stage]},)")
+        raise BadItem(
+            f"{item_id}: {stage_fp} has shape {rows.shape}; expected (rows, {SIZES[stage]}): one "
+            "pooled vector a row, not the map of a convolution or several features joined; extract "
+            "or import the stage again"
+        )
+    if not np.isfinite(rows).all():
+        row = int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
+        raise BadItem(
+            f"{item_id}: {stage_fp} is NaN or infinite in row {row} of {len(rows)}; expected "
+            "finite numbers: extract or import it again, or take the item from the list"
+        )
     a_second = max(1, round(1 / store.time_base(stage_fp, item_id).hop_s))
     if a_second == 1:
         return rows

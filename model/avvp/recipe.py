@@ -8,6 +8,7 @@ Legend: B clips, T seconds, M modalities, C classes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,8 @@ from model.train.errors import RecipeError
 from model.train.parts import TrainParts, steps_per_epoch
 from storage.records import DatasetItem
 from storage.store import FeatureStore
+
+log = logging.getLogger("model.avvp.recipe")
 
 MONITOR = "val/segment_type_at_av"
 
@@ -140,7 +143,9 @@ class ParsingModule(lightning.LightningModule):
 def build(job: TrainJob, store: FeatureStore, items: list[DatasetItem]) -> TrainParts:
     """Return what `fit` needs to train the job's model on the snapshot's items.
 
-    Raises RecipeError when a stage is not named or no training clip can be used.
+    Clips that cannot be used are left out, told, and kept in the model's record. Raises RecipeError
+    when a stage is not named, no training clip can be used, or an item is not what it is said to
+    be (`BadItem`).
     """
     config = Config.from_json(job.configuration)
     if absent := sorted(set(stages_needed) - set(job.stages)):
@@ -154,6 +159,9 @@ def build(job: TrainJob, store: FeatureStore, items: list[DatasetItem]) -> Train
         wanted = [item for item in items if item.split == split]
         clips[split], why = load_clips(store, job.stages, wanted, classes)
         missing |= why
+    if missing:
+        item, reason = next(iter(missing.items()))
+        log.warning("%d clips are left out, such as %s: %s", len(missing), item, reason)
     if not clips["train"]:
         said = next((f": {item} {why}" for item, why in missing.items()), "; the split is empty")
         raise RecipeError(f"{job.name}: no training clip can be used{said}")

@@ -54,16 +54,23 @@ class ParsingStore:
 
 
 def write_store(
-    root: Path, items: Sequence[DatasetItem], rows: Callable[[int, DatasetItem], Rows]
+    root: Path,
+    items: Sequence[DatasetItem],
+    rows: Callable[[int, DatasetItem], Rows],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> ParsingStore:
-    """Publish one shard a stage; a stage that `rows` leaves out failed for that item."""
+    """Publish one shard a stage; a stage that `rows` leaves out failed for that item.
+
+    `shapes` names the stages whose rows are not what they should be.
+    """
     layout = open_store(root, create=True)
     found = [rows(number, item) for number, item in enumerate(items)]
     stages = {}
     for stage, size in SIZES.items():
         record = StageRecord(stage=stage, stage_version=1, weights={"network": "random:0"})
+        shape = (shapes or {}).get(stage, (size,))
         schema = StageSchema(
-            arrays=(ArraySpec(name="feature", dtype="float32", row_shape=(size,)),), anchor="start"
+            arrays=(ArraySpec(name="feature", dtype="float32", row_shape=shape),), anchor="start"
         )
         base = TimeBase(0.0, 1 / PER_SECOND[stage])
         for item, values in zip(items, found, strict=True):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from model.avvp.data import (
+    BadItem,
     Clip,
     Scale,
     class_list,
@@ -95,6 +96,35 @@ def test_what_cannot_be_used_is_left_out_with_its_reason(make_store, tmp_path: P
     assert [c.item_id for c in clips] == ["made/good/0-10000"]
     assert missing["made/short/0-10000"] == "vggish has 7 seconds, expected 10"
     assert "no_audio" in missing["made/mute/0-10000"]
+
+
+def test_values_that_are_no_numbers_are_an_error_that_names_the_item(
+    make_store, tmp_path: Path
+) -> None:
+    broken = rows(10, 80, 10)
+    broken["resnet152"][37, 5] = np.nan
+    with pytest.raises(BadItem, match=r"made/b/0-10000: resnet152-\w+ is NaN .* row 37 of 80"):
+        loaded(make_store, tmp_path, [(item("a"), rows(10, 80, 10)), (item("b"), broken)])
+
+
+def test_a_label_that_is_no_class_is_an_error_that_names_the_item(
+    make_store, tmp_path: Path
+) -> None:
+    with pytest.raises(BadItem, match=r"made/a/0-10000: its labels name Dogs; .* Speech, Dog"):
+        loaded(make_store, tmp_path, [(item("a", ("Dog", "Dogs")), rows(10, 80, 10))])
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 512), (512,)])
+def test_rows_of_another_shape_are_an_error_that_names_the_item(
+    make_store, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    broken = {**rows(10, 80, 10), "vggish": np.zeros((10, *shape), np.float32)}
+    expected = f"made/a/0-10000: vggish-.* has shape {(10, *shape)}; expected (rows, 128)"
+    pattern = expected.replace("(", r"\(").replace(")", r"\)")
+    items = [item("a")]
+    made = make_store(tmp_path, items, lambda number, _: broken, {"vggish": shape})
+    with pytest.raises(BadItem, match=pattern):
+        load_clips(FeatureStore(made.layout.root), made.stages, items, CLASSES)
 
 
 def test_a_batch_of_equal_clips_has_no_mask() -> None:
