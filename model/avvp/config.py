@@ -75,6 +75,9 @@ class Config(Settings):
     fused: bool = True
     """of `han`, both directions in one call and dropout drawn in words; of all, Adam in one call:
     the same function, faster on a CPU, with other rounding and other draws"""
+    resident_gib: float = 16.0
+    """features beyond so much are mapped from disk, not kept in memory. LLP's are 1.1 GiB, as a
+    clip's pictures are averaged over each second when it is read"""
     gate: str = "video"
     """'video': a class is kept where the video-level probability says so; 'modality': where the
     modality's own does. Figures under different gates are not comparable"""
@@ -86,7 +89,7 @@ class Config(Settings):
         self.require_one_of("network", ("han", "base"))
         self.require_one_of("reversal", ("ramp", "constant", "none"))
         self.require_one_of("precision", ("32-true", "bf16-mixed"))
-        self.require_at_least(0, "adversarial_weight", "modality_weight")
+        self.require_at_least(0, "adversarial_weight", "modality_weight", "resident_gib")
         for name, needed in (("gcaa", "base"), ("skip", "base")):
             if getattr(self, name) and self.network != needed:
                 raise ConfigError(f"avvp.{name}=True: only network 'base' has it, not 'han'")

@@ -1,4 +1,4 @@
-"""Features, tags and dense events of clips, all resident in memory.
+"""Features, tags and dense events of clips, resident in memory as long as they fit.
 
 In: the items of a snapshot and the stages vggish, resnet152 and r2plus1d. Out: `Clip`s of one row
 a second, batches of them, and arrays of the dense events.
@@ -14,7 +14,7 @@ Legend: B clips, T seconds, C classes, E size of a feature.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from model.avvp.han import AUDIO_SIZE, MOTION_SIZE, PICTURE_SIZE
+from model.avvp.shelf import Shelf
 from model.train.errors import RecipeError
 from model.train.parts import Key
 from pipeline.datasets.classes import LLP
@@ -136,6 +137,7 @@ def load_clips(
     stages: Mapping[str, str],
     items: Iterable[DatasetItem],
     classes: Sequence[str],
+    shelf: Shelf | None = None,
 ) -> tuple[list[Clip], dict[str, str]]:
     """Return the usable clips in the items' order, and item id -> why of the others.
 
@@ -146,6 +148,8 @@ def load_clips(
         'vggish', 'resnet152' and 'r2plus1d' -> `<stage>-<fingerprint>`.
     items, classes
         What to load; the order of the tags.
+    shelf
+        Where the features are kept; by default all in memory.
 
     Raises
     ------
@@ -154,16 +158,21 @@ def load_clips(
         that is none of `classes`. The message names the item.
     """
     clips, missing = [], {}
+    keep = torch.from_numpy if shelf is None else shelf.keep
     for item in items:
         try:
-            clips.append(_load(store, stages, item, classes))
+            clips.append(_load(store, stages, item, classes, keep))
         except (ItemNotFound, UnusableClip) as error:
             missing[item.item_id] = str(error)
     return clips, missing
 
 
 def _load(
-    store: FeatureStore, stages: Mapping[str, str], item: DatasetItem, classes: Sequence[str]
+    store: FeatureStore,
+    stages: Mapping[str, str],
+    item: DatasetItem,
+    classes: Sequence[str],
+    keep: Callable[[np.ndarray], Tensor],
 ) -> Clip:
     if unknown := sorted(set(item.labels) - set(classes)):
         raise BadItem(
@@ -177,7 +186,7 @@ def _load(
     return Clip(
         item_id=item.item_id,
         tags_C=torch.tensor([float(name in item.labels) for name in classes]),
-        **{name: torch.from_numpy(rows[stage]) for stage, name in _FIELDS.items()},
+        **{name: keep(rows[stage]) for stage, name in _FIELDS.items()},
     )
 
 

@@ -35,6 +35,7 @@ from model.avvp.han import Parsing
 from model.avvp.losses import WeakLoss, weak_loss
 from model.avvp.metrics import LEVELS, parsing_scores
 from model.avvp.parse import Parser, cut, gated, stacked
+from model.avvp.shelf import GIB, Shelf
 from model.jobs import TrainJob
 from model.train.errors import RecipeError
 from model.train.parts import TrainParts, steps_per_epoch
@@ -153,12 +154,16 @@ def build(job: TrainJob, store: FeatureStore, items: list[DatasetItem]) -> Train
     items = [item for item in items if not item.tasks or "avvp" in item.tasks]
     classes = class_list(items)
     by_id = {item.item_id: item for item in items}
+    shelf = Shelf(config.resident_gib, job.run_dir)
     clips: dict[str, list[Clip]] = {}
     missing: dict[str, str] = {}
     for split in ("train", "val"):
         wanted = [item for item in items if item.split == split]
-        clips[split], why = load_clips(store, job.stages, wanted, classes)
+        clips[split], why = load_clips(store, job.stages, wanted, classes, shelf)
         missing |= why
+    if shelf.mapped_bytes:
+        mapped, limit = shelf.mapped_bytes / GIB, config.resident_gib
+        log.info("%.1f GiB of features are mapped from disk, %g GiB stay in memory", mapped, limit)
     if missing:
         item, reason = next(iter(missing.items()))
         log.warning("%d clips are left out, such as %s: %s", len(missing), item, reason)
