@@ -31,6 +31,7 @@ from model.tribert.evaluation_config import EvaluationConfig
 from model.tribert.losses import loss_terms
 from model.tribert.metrics import silent
 from model.tribert.module import TriBERTModule
+from model.tribert.published import Published
 from model.tribert.recipe import RECIPE, build
 from model.tribert.separation import MixReader, joined_windows, predict_masks, separate
 from storage.catalog import list_stages
@@ -155,7 +156,10 @@ def make_row(
 
 
 def separated(
-    place: Place, module: TriBERTModule, settings: EvaluationConfig, device: torch.device
+    place: Place,
+    module: TriBERTModule | Published,
+    settings: EvaluationConfig,
+    device: torch.device,
 ) -> list[Judged]:
     """Return the scores of fixed pairs of validation clips of different classes."""
     data = module.config.data

@@ -7,8 +7,8 @@ thread each.
 
 from __future__ import annotations
 
-import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -18,14 +18,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bench.modern_row import MODEL, find_place, separated
 from model.jobs import TrainJob
 from model.retrieval.config import Config as RetrievalConfig
 from model.retrieval.config import presets as retrieval_presets
 from model.retrieval.jobs import job_for, train_jobs
 from model.separation.config import System
 from model.separation.jobs import baseline_jobs, table_job
+from model.separation.output import per_pair
+from model.train.fit import Device
 from model.tribert.config import InitialConfig, steps_override
 from model.tribert.evaluation_config import ORACLES, evaluation_presets
+from model.tribert.published import load_published
 from storage.layout import Layout, open_store
 from storage.models import (
     ModelRecord,
@@ -211,12 +217,10 @@ def tuned_job(place: Place, record: ModelRecord, steps: int, initial: InitialCon
 
 def validation_sdr(place: Place, model: str, pairs: int) -> float:
     """Return a model's SDR on mixes of the validation clips."""
-    options = ["--split", "val", "--alone", "--protocol", "tiny", "--json"]
-    out = call(
-        place,
-        f"val-{model}",
-        *("tasks.cli", "evaluate", "--model", model, "--dataset", f"synthmusic11:{place.size}"),
-        *(*options, "--set", json.dumps({"pairs": pairs})),
-    )
-    summary = json.loads(out)["results"]["summary"]
-    return float(next(iter(summary.values()))["sdr"])
+    found = load_published(place.layout, model)
+    dataset = find_place(place.layout.root, f"synthmusic11-{place.size}")
+    device = torch.device(Device.parse(place.device).kind)
+    found.network.to(device)
+    settings = replace(evaluation_presets["tiny"], pairs=pairs)
+    judged = separated(replace(dataset, stages=found.stages), found, settings, device)
+    return statistics.fmean(per_pair(judged, MODEL, "sdr"))

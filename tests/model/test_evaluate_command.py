@@ -43,7 +43,7 @@ def test_a_model_is_scored_on_items_of_another_snapshot(with_tribert, command) -
     assert found["results"]["model"] == model
     (pair,) = found["results"]["pairs"]
     assert {pair["a"], pair["b"]} <= {item.item_id for item in val}
-    (judged,) = store.layout.evaluation(found["evaluation"]).parent.iterdir()
+    judged = store.layout.evaluation(found["evaluation"])
     before = (judged / "results.json").stat().st_mtime_ns
     assert command(val, "--split", "val", *settings) == (0, text), "nothing is done twice"
     assert (judged / "results.json").stat().st_mtime_ns == before

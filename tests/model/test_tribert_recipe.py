@@ -338,6 +338,11 @@ def test_example_files_hold_what_the_results_say(evaluated) -> None:
         "true": (2, 64, frames),
         "frames": (2, 3, 160, 200, 3),
         "poses": (2, 3, 2, 68, 3),
+        "sources": (2, 64, frames),
+        "separated": (2, 64, frames),
+        "seen": (2, 3, 32, 32, 3),
+        "maps": (2, 3, 2, 2, 2),
+        "map_classes": (2, 3, 2),
     }
     assert pictures.dtype == np.uint8
     assert poses[:, :, 0, :, 0].max() <= 200 * 300 / 640 + 1

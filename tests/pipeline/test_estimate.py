@@ -87,7 +87,7 @@ def test_pose_embeddings_have_the_arrays_of_their_stage() -> None:
 
     pose = stage_sizes(resolve({"pose": STAGES["pose"].default}), 100.0)["pose"]
     size = pose_embed_size(pose, persons=2, channels=256, stride=4)
-    schema = pose_embed._schema(2, 256)
+    schema = pose_embed._schema(2, 256, mirrored=False)
     assert size.rows == 200
     assert size.time_base == TimeBase(0.0, 0.5)
     assert size.bytes == pytest.approx(200 * sum(map(row_bytes, schema.arrays)), rel=0.01)
