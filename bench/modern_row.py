@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.ground import chosen_dataset, stages_of
 from model.jobs import TrainJob
 from model.separation.output import per_pair
 from model.separation.scoring import Estimate, Judged, judges
@@ -38,7 +39,7 @@ from storage.catalog import list_stages
 from storage.layout import open_store
 from storage.records import DatasetItem
 from storage.store import FeatureStore
-from storage.views import list_datasets, read_dataset_view
+from storage.views import read_dataset_view
 
 STAGES = ("frames", "stft", "pose_embed")
 HEARD = "vggish"
@@ -64,17 +65,15 @@ def find_place(root: Path, dataset: str) -> Place:
 
     Raises
     ------
+    RecipeError
+        The store has several datasets and none is named, or sources that read different stages.
     SeparationError
-        The store has several datasets and none is named, or the dataset has no validation item
-        or sources that read different stages.
+        The dataset has no validation item.
     StoreError
         There is no such store, dataset or stage.
     """
     layout = open_store(root)
-    names = list_datasets(layout)
-    if not dataset and len(names) != 1:
-        raise SeparationError(f"{root}: it has the datasets {names}; name one with --dataset")
-    name = dataset or names[0]
+    name = chosen_dataset(layout, dataset)
     items = [
         item
         for item in read_dataset_view(layout, name)
@@ -86,12 +85,11 @@ def find_place(root: Path, dataset: str) -> Place:
             "judged by; give the list a split 'val'"
         )
     store = FeatureStore(root)
-    sources = sorted({item.item_id.split("/")[0] for item in items})
-    stages = {stage: _stage(store, stage, sources) for stage in STAGES}
+    stages = stages_of(store, items, STAGES)
     if list_stages(layout, HEARD):
-        heard = _stage(store, HEARD, sources)
-        if {item.item_id for item in items} <= set(store.items(heard)):
-            stages[HEARD] = heard
+        heard = stages_of(store, items, [HEARD])
+        if {item.item_id for item in items} <= set(store.items(heard[HEARD])):
+            stages |= heard
     persons, channels, joints = store.schema(stages["pose_embed"])["embedding"].row_shape
     return Place(
         store=store,
@@ -100,13 +98,6 @@ def find_place(root: Path, dataset: str) -> Place:
         items=tuple(items),
         pose=PoseConfig(channels=channels, joints=joints, persons=persons),
     )
-
-
-def _stage(store: FeatureStore, stage: str, sources: list[str]) -> str:
-    found = {store.resolve(stage, source) for source in sources}
-    if len(found) > 1:
-        raise SeparationError(f"{stage}: sources {sources} have {sorted(found)}; expected one")
-    return found.pop()
 
 
 def make_row(

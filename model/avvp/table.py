@@ -32,6 +32,7 @@ from model.avvp.config import (
 from model.avvp.metrics import FIGURES, LEVELS
 from model.avvp.published import PUBLISHED_ROWS, SOURCE
 from model.evaluate_main import evaluate
+from model.ground import chosen_dataset, stages_of
 from model.jobs import EvaluateJob, TrainJob
 from model.settings import settings_of_text
 from model.text import aligned
@@ -41,7 +42,7 @@ from storage.errors import StoreError
 from storage.layout import Layout, open_store
 from storage.models import ModelRecord, read_evaluation, read_snapshot, write_snapshot
 from storage.store import FeatureStore
-from storage.views import list_datasets, read_dataset_view
+from storage.views import read_dataset_view
 
 HEADINGS = ("row", "A", "V", "AV", "Type@AV", "Event@AV")
 RECIPE = "avvp"
@@ -79,29 +80,14 @@ def find_ground(root: Path, dataset: str = "", snapshot: str = "") -> Ground:
         There is no such store, dataset, snapshot or stage.
     """
     layout = open_store(root)
-    names = list_datasets(layout)
-    if not dataset and len(names) != 1:
-        raise RecipeError(f"{root}: it has the datasets {names}; name one with --dataset")
-    dataset = dataset or names[0]
+    dataset = chosen_dataset(layout, dataset)
     if snapshot:
         items = read_snapshot(layout, dataset, snapshot)
     else:
         items = read_dataset_view(layout, dataset)
         snapshot = write_snapshot(layout, dataset, items)
-    store = FeatureStore(root)
-    sources = sorted({item.item_id.split("/")[0] for item in items})
-    stages = {stage: _one_stage(store, stage, sources) for stage in stages_needed}
+    stages = stages_of(FeatureStore(root), items, stages_needed)
     return Ground(layout=layout, dataset=dataset, snapshot=snapshot, stages=stages)
-
-
-def _one_stage(store: FeatureStore, stage: str, sources: Sequence[str]) -> str:
-    found = {source: store.resolve(stage, source) for source in sources}
-    if len(set(found.values())) > 1:
-        raise RecipeError(
-            f"{stage}: the dataset's sources read different ones ({found}): finish a run of the "
-            "pipeline on it first"
-        )
-    return next(iter(found.values()))
 
 
 def row_job(

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from model.jobs import EvaluateJob, TrainJob
 from model.retrieval.config import EVALUATION_VERSION, RECIPE, RECIPE_VERSION, Config
-from model.tribert.described import read_tribert
+from model.tribert.described import tribert_record
 from storage.layout import Layout
 from storage.models import ModelRecord, read_model
 
@@ -42,7 +42,7 @@ def train_jobs(
     SeparationError
         It is a model of another recipe.
     """
-    record = ModelRecord.from_json(read_tribert(layout, tribert)["record"])
+    record = tribert_record(layout, tribert)
     configs = [replace(config, tribert=tribert, **kind) for kind in KINDS]  # type: ignore[arg-type]
     return [
         TrainJob.beside(

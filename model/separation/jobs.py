@@ -12,10 +12,9 @@ from typing import get_args
 from model.jobs import EvaluateJob, TrainJob
 from model.separation.config import RECIPE, RECIPE_VERSION, System, twin
 from model.tribert.config import Config as TribertConfig
-from model.tribert.described import read_tribert
+from model.tribert.described import tribert_record
 from model.tribert.evaluation_config import EVALUATION_VERSION, EvaluationConfig
 from storage.layout import Layout
-from storage.models import ModelRecord
 
 SYSTEMS: tuple[System, ...] = get_args(System)
 
@@ -32,7 +31,7 @@ def baseline_jobs(
     SeparationError
         It is a model of another recipe.
     """
-    record = ModelRecord.from_json(read_tribert(layout, tribert)["record"])
+    record = tribert_record(layout, tribert)
     config = TribertConfig.from_json(record.configuration)
     return [
         TrainJob.beside(
@@ -62,7 +61,7 @@ def table_job(
     """
     return EvaluateJob.beside(
         layout,
-        ModelRecord.from_json(read_tribert(layout, tribert)["record"]),
+        tribert_record(layout, tribert),
         what="separation",
         version=EVALUATION_VERSION,
         models=[tribert, *baselines],

@@ -12,7 +12,7 @@ from typing import Any
 from model.tribert.errors import SeparationError
 from pipeline.datasets.leaks import Leak, leak_report
 from storage.layout import Layout
-from storage.models import read_model
+from storage.models import ModelRecord, read_model
 
 RECIPE = "tribert"
 
@@ -34,6 +34,11 @@ def read_tribert(layout: Layout, name: str) -> dict[str, Any]:
             f"{described['record']['recipe']!r}; name a published TriBERT"
         )
     return described
+
+
+def tribert_record(layout: Layout, name: str) -> ModelRecord:
+    """Return the record of a published TriBERT; raises as `read_tribert`."""
+    return ModelRecord.from_json(read_tribert(layout, name)["record"])
 
 
 def class_names_of(described: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
