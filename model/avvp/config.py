@@ -8,6 +8,8 @@ full model of Lamba et al. (Interspeech 2021) trained as the paper says, `releas
 trained as their released code does; the two differ in weights and learning rate. `tiny` is HAN,
 narrower and trained faster, for a few dozen clips on two CPU cores.
 
+A network may start from a model of audio-visual grounding (`model.avg`): `pretrained`.
+
 The rows of the paper's tables are one preset with another network: `row_config`.
 """
 
@@ -17,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from model.avg.config import OBJECTIVES, TINY_ENCODER, EncoderConfig
 from model.settings import ConfigError, Settings
 
 RECIPE_VERSION = 1
@@ -34,7 +37,8 @@ class Config(Settings):
     section = "avvp"
 
     network: str = "han"
-    """'han', or 'base': self-attention for each modality, then one shared cross attention"""
+    """'han'; 'base': self-attention for each modality, then one shared cross attention; or
+    'pretrained': a transformer over the seconds of all streams that starts from `initial`"""
     gcaa: bool = False
     """of `base`: global context aware attention in the place of plain attention"""
     first_step_broadcast: bool = False
@@ -44,6 +48,16 @@ class Config(Settings):
     """of `base`: self-attended features are added to the joint ones"""
     adversarial: bool = False
     """a discriminator of modalities before pooling, behind a reversed gradient"""
+    initial: str = ""
+    """of `pretrained`: name of the published model of audio-visual grounding to start from"""
+    grounding: str = ""
+    """of `pretrained`: the objective that `initial` was trained on, 'uni', 'cross' or 'multi'"""
+    frozen: bool = False
+    """of `pretrained`: what `initial` learnt stays as it is"""
+    encoder: EncoderConfig = TINY_ENCODER
+    """of `pretrained`: the sizes of `initial`"""
+    initial_lr_factor: float = 1.0
+    """of `pretrained`: what `initial` learnt moves at this multiple of the learning rate"""
     adversarial_weight: float = 0.4
     """of the discriminator's loss, lambda_ad"""
     reversal: str = "ramp"
@@ -86,13 +100,16 @@ class Config(Settings):
 
     def __post_init__(self) -> None:
         self.require_one_of("gate", ("video", "modality"))
-        self.require_one_of("network", ("han", "base"))
+        self.require_one_of("network", ("han", "base", "pretrained"))
+        self.require_one_of("grounding", ("", *OBJECTIVES))
         self.require_one_of("reversal", ("ramp", "constant", "none"))
         self.require_one_of("precision", ("32-true", "bf16-mixed"))
         self.require_at_least(0, "adversarial_weight", "modality_weight", "resident_gib")
-        for name, needed in (("gcaa", "base"), ("skip", "base")):
-            if getattr(self, name) and self.network != needed:
-                raise ConfigError(f"avvp.{name}=True: only network 'base' has it, not 'han'")
+        for name, needed in _ONLY_OF.items():
+            if (value := getattr(self, name)) and self.network != needed:
+                raise ConfigError(
+                    f"avvp.{name}={value!r}: only network {needed!r} has it, not {self.network!r}"
+                )
         if self.first_step_broadcast and not self.gcaa:
             raise ConfigError("avvp.first_step_broadcast=True: a defect of gcaa; set gcaa too")
         self.require_at_least(
@@ -103,6 +120,16 @@ class Config(Settings):
                 raise ConfigError(f"avvp.{name}={getattr(self, name)}: expected 0 <= {name} < 1")
 
 
+_ONLY_OF = {
+    "gcaa": "base",
+    "skip": "base",
+    "initial": "pretrained",
+    "grounding": "pretrained",
+    "frozen": "pretrained",
+}
+"""Setting -> the only network that has it."""
+
+
 def steps_override(max_steps: int) -> dict[str, Any]:
     """Return the settings that end a training after `max_steps` steps."""
     return {"max_steps": max_steps}
@@ -110,14 +137,20 @@ def steps_override(max_steps: int) -> dict[str, Any]:
 
 HAN = "HAN"
 FULL = "Base+Adv+Skip+GCAA"
+FROZEN = "Pretrain frozen (uni)"
 networks: dict[str, dict[str, Any]] = {
     HAN: {"network": "han"},
     "Base": {"network": "base"},
     "Base+GCAA": {"network": "base", "gcaa": True},
     "Base+Adv+Skip": {"network": "base", "adversarial": True, "skip": True},
     FULL: {"network": "base", "adversarial": True, "skip": True, "gcaa": True},
+    "Pretrain (uni)": {"network": "pretrained", "grounding": "uni"},
+    "Pretrain (cross)": {"network": "pretrained", "grounding": "cross"},
+    "Pretrain (multi)": {"network": "pretrained", "grounding": "multi"},
+    FROZEN: {"network": "pretrained", "grounding": "uni", "frozen": True},
 }
-"""Row of the paper's tables -> the settings of its network."""
+"""Row of the paper's tables -> the settings of its network. `FROZEN` is a row of the paper's first
+version only. Rows of pre-trained networks want `initial` besides: see `model.avvp.table`."""
 DEFECT = "Base+Adv+Skip+GCAA, first second for all"
 ablations: dict[str, dict[str, Any]] = {DEFECT: {**networks[FULL], "first_step_broadcast": True}}
 """Rows beside those of the paper."""
@@ -149,7 +182,16 @@ presets: dict[str, Config] = {
 }
 
 
-_PLAIN = dict.fromkeys(("gcaa", "first_step_broadcast", "skip", "adversarial"), False)
+_PLAIN: dict[str, Any] = {
+    **dict.fromkeys(("gcaa", "first_step_broadcast", "skip", "adversarial", "frozen"), False),
+    "grounding": "",
+}
+_FINE_TUNED: dict[str, dict[str, Any]] = {
+    "paper": {"modality_weight": 1.0, "initial_lr_factor": 0.1},
+    "release": {"modality_weight": 1.0, "learning_rate": 1e-6, "lr_factor": 1.0},
+}
+"""Preset -> what is different for pre-trained networks: HAN's loss; in the paper's preset a lower
+rate for what is trained already, in the released code's the rate of pre-training throughout."""
 
 
 def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) -> Config:
@@ -161,7 +203,8 @@ def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) 
         Of `networks` or `ablations`.
     preset : str
         Where everything but the network comes from. HAN keeps its own training, `han`, where the
-        preset is `paper` or `release`: the paper quotes HAN from its authors.
+        preset is `paper` or `release`: the paper quotes HAN from its authors. Pre-trained networks
+        have HAN's loss there.
     changes
         Settings of the whole table, over those of the preset.
 
@@ -176,7 +219,10 @@ def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) 
     if preset not in presets:
         raise ConfigError(f"preset {preset!r}: expected one of {sorted(presets)}")
     chosen = "han" if row == HAN and preset in ("paper", "release") else preset
-    values = {**presets[chosen].as_json(), **_PLAIN, **known[row], **(changes or {})}
+    values = {**presets[chosen].as_json(), **_PLAIN, **known[row]}
+    if values["network"] == "pretrained":
+        values |= _FINE_TUNED.get(preset, {})
+    values |= changes or {}
     return Config.from_json(values)
 
 
