@@ -6,7 +6,7 @@ model, `EncoderConfig` is a part, too.
 
 `paper` is Lamba et al. (Interspeech 2021, section 3.2) in the sizes of their released code;
 `release` has that code's choices where the two differ; `tiny` is for a few hundred clips on two
-CPU cores.
+CPU cores, with thresholds that suit synthetic LLP.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ presets: dict[str, Config] = {
     ),
     "tiny": Config(
         encoder=TINY_ENCODER,
+        picture_threshold=0.85,
+        audio_threshold=0.8,
         standardise=True,
         learning_rate=1e-3,
         epochs=20,

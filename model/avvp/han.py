@@ -134,13 +134,18 @@ class Pooling(nn.Module):
 
 
 class FeatureMaps(nn.Module):
-    """Linear maps of the three features to one width; the two of vision are fused."""
+    """Linear maps of the three features to one width; the two of vision are fused.
 
-    def __init__(self, width: int) -> None:
+    `sizes` are those of audio, pictures and motion.
+    """
+
+    def __init__(
+        self, width: int, sizes: tuple[int, int, int] = (AUDIO_SIZE, PICTURE_SIZE, MOTION_SIZE)
+    ) -> None:
         super().__init__()
-        self.from_audio = nn.Linear(AUDIO_SIZE, width)
-        self.from_picture = nn.Linear(PICTURE_SIZE, width)
-        self.from_motion = nn.Linear(MOTION_SIZE, width)
+        self.from_audio = nn.Linear(sizes[0], width)
+        self.from_picture = nn.Linear(sizes[1], width)
+        self.from_motion = nn.Linear(sizes[2], width)
         self.fusion = nn.Linear(2 * width, width)
 
     def mapped(

@@ -20,6 +20,7 @@ from model.avvp.config import Config
 from model.avvp.data import MODALITIES, Batch, Clip, Scale, collate
 from model.avvp.han import HAN, Parsing
 from model.avvp.metrics import THRESHOLD, runs
+from model.avvp.pretrained import Pretrained
 from model.train.publish import read_weights
 from storage.layout import Layout
 from storage.models import ModelRecord, read_model
@@ -57,8 +58,12 @@ class Parser(nn.Module):
         return (x_BTE - mean_E) / deviation_E
 
 
-def network_of(config: Config, classes: int) -> HAN | Base:
+def network_of(config: Config, classes: int) -> HAN | Base | Pretrained:
     """Return the network that a configuration names, untrained."""
+    if config.network == "pretrained":
+        return Pretrained(
+            encoder=config.encoder, width=config.width, classes=classes, frozen=config.frozen
+        )
     if config.network == "han":
         return HAN(
             width=config.width, classes=classes, dropout=config.dropout, together=config.fused

@@ -28,7 +28,7 @@ class AvvpGolden:
     """The arrays and values of `avvp_net`, its inputs, and the rule by which weights are filled."""
 
     def __init__(self, folder: Path) -> None:
-        self.fill = _module(folder / "golden_fill.py")
+        self.fill = fill_rule(folder)
         self.values: dict[str, Any] = json.loads((folder / "avvp_net" / "values.json").read_text())
         with np.load(folder / "avvp_net" / "avvp_net.npz") as arrays:
             self.arrays = dict(arrays)
@@ -54,7 +54,9 @@ def original_name(ours: str, names: Mapping[str, str]) -> str:
     return names[module] + ours[len(module) :]
 
 
-def _module(path: Path) -> ModuleType:
+def fill_rule(folder: Path) -> ModuleType:
+    """The rule by which inputs and weights of all goldens are filled."""
+    path = folder / "golden_fill.py"
     spec = importlib.util.spec_from_file_location("golden_fill", path)
     if spec is None or spec.loader is None:
         raise ImportError(path)
