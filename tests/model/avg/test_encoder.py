@@ -11,7 +11,6 @@ from goldens import gap
 from model.avg.config import EncoderConfig
 from model.avg.encoder import Encoder, sinusoids
 from model.avvp.pretrained import Pretrained
-from model.avvp.parse import network_of
 from model.settings import ConfigError
 
 TWO = {name: SIZES[name] for name in ("picture", "audio")}
