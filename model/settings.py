@@ -56,8 +56,8 @@ class Settings:
             )
 
 
-def settings_of_text(text: str) -> dict[str, Any]:
-    """Return the settings that a command line gives as a JSON object.
+def settings_of_text(text: str, name: str = "--set") -> dict[str, Any]:
+    """Return the settings that a command line gives as a JSON object; messages call it `name`.
 
     Raises
     ------
@@ -67,9 +67,9 @@ def settings_of_text(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"--set {text!r}: not JSON: {error}") from error
+        raise ConfigError(f"{name} {text!r}: not JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f'--set {text!r}: expected a JSON object such as {{"max_steps": 100}}')
+        raise ConfigError(f'{name} {text!r}: expected a JSON object such as {{"max_steps": 100}}')
     return values
 
 

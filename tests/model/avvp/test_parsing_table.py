@@ -8,7 +8,8 @@ import pytest
 
 from model.avvp.config import FULL, HAN, presets, row_config, row_name
 from model.avvp.published import PUBLISHED_ROWS
-from model.avvp.table import find_ground, main, table
+from model.avvp.rows import table
+from model.avvp.table import find_ground, main
 from storage.models import list_evaluations, list_models
 from storage.views import write_dataset_view
 
@@ -56,10 +57,17 @@ def test_one_seed_has_no_deviation(store) -> None:
     figures = {"audio": [1.0], "visual": [2.0], "audio_visual": [3.0]}
     figures |= {"type_at_av": [2.0], "event_at_av": [9.0]}
     results = {"dataset": "made", "snapshot": "0" * 64, "preset": "tiny", "seeds": [3]}
+    results |= {
+        "changes": {},
+        "pretraining": {},
+        "missing": {},
+        "gates": {"Base": "video"},
+        "reference": {},
+    }
     levels = {"segment": figures, "event": figures}
-    text = table({**results, "rows": {"Base": levels}, "reference": {}})
+    text = table({**results, "rows": {"Base": levels}})
     assert "±" not in text
-    assert "1 seed\n" in text
+    assert "1 seed, gate video\n" in text
     assert text.count("9.0") == 2
 
 
