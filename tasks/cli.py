@@ -11,6 +11,7 @@ ls        what the store holds
 job       the file by which a model is trained on several GPUs or nodes
 evaluate  a trained model's figures on another dataset's test items
 figures   what a trained model separates, where it looks and what it finds, as PNG files
+parsing-tables  the parsing tables, as far as their rows are published
 weights   list, fetch and check pre-trained weights
 doctor    what of an AlphaPose checkout is there and works
 import-features, export-features  features in the layout in which LLP's are published
@@ -33,6 +34,7 @@ from tasks.commands import (
     job,
     lists,
     npy,
+    parsing_tables,
     retry,
     synthllp,
     weights,
@@ -49,6 +51,7 @@ COMMANDS = (
     job,
     evaluate,
     figures,
+    parsing_tables,
     weights,
     npy,
     synthllp,

@@ -30,9 +30,12 @@ DEMO_SOURCES = {
 SYNTHMUSIC = ("synthmusic", "synthmusic11")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """One run's facts. `recipes` are the models to train: a part of ('tribert', 'avvp')."""
+    """One run's facts, equal to nothing but itself.
+
+    `recipes` are the models to train: a part of ('tribert', 'avvp').
+    """
 
     settings: Settings
     layout: Layout

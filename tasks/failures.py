@@ -9,7 +9,8 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from pipeline.datasets.base import DatasetError
 from pipeline.failures import EnvironmentBroken
@@ -20,6 +21,8 @@ from tasks.ingest import DownloadsStopped
 from tasks.settings import SettingsError
 from tasks.snapshots import LeakedTestVideos, TooFewItems
 
+T = TypeVar("T")
+USAGE_EXIT = 2
 USER_ERRORS = (
     ChildFailed,
     CoverageTooLow,
@@ -41,6 +44,15 @@ def say(error: BaseException) -> str:
         text = "".join(traceback.format_exception(error))
     print(text, file=sys.stderr, flush=True)
     return text
+
+
+def or_exit(work: Callable[[], T]) -> T:
+    """Return what `work` returns; a user's mistake ends the program with one clear line."""
+    try:
+        return work()
+    except USER_ERRORS as error:
+        say(error)
+        raise SystemExit(USAGE_EXIT) from None
 
 
 class _KnownErrors(logging.Filter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import luigi
@@ -11,14 +10,13 @@ from storage.views import write_source_view
 from tasks import cluster
 from tasks.context import POSE_EMBED, Context, load_context
 from tasks.coverage import check_coverage, coverage
-from tasks.failures import USER_ERRORS, quieten_luigi, say
+from tasks.failures import or_exit, quieten_luigi
 from tasks.features import Features
 from tasks.ingest import check_downloads
 from tasks.progress import announce
 from tasks.report_task import Report
 from tasks.training import NEWER, ModelTask
 
-USAGE_EXIT = 2
 _ANNOUNCED: set[str] = set()
 """Datasets whose recipe this process has said: Luigi makes its root task more than once."""
 
@@ -48,7 +46,7 @@ class FullPipeline(ModelTask):
         self._finished = False
         cluster.prepare()
         quieten_luigi()
-        context = _or_exit(lambda: load_context(str(self.dataset), str(self.recipe)))
+        context = or_exit(lambda: load_context(str(self.dataset), str(self.recipe)))
         if context.name not in _ANNOUNCED:
             _ANNOUNCED.add(context.name)
             announce(context.dataset.name, context.reason)
@@ -94,12 +92,3 @@ def publish_views(context: Context) -> None:
         if context.needs_pose_embed(source):
             view[POSE_EMBED] = context.resolved(POSE_EMBED).record.fingerprint
         write_source_view(context.layout, source, view)
-
-
-def _or_exit(work: Callable[[], Any]) -> Any:
-    """Return what `work` returns; a user's mistake ends the program with one clear line."""
-    try:
-        return work()
-    except USER_ERRORS as error:
-        say(error)
-        raise SystemExit(USAGE_EXIT) from None

@@ -181,6 +181,22 @@ class TribertSettings(ModelSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParsingTableSettings:
+    """The section [parsing_tables]: what ReproduceParsingTables trains; see docs/parsing.md."""
+
+    preset: str = "paper"
+    """Preset of model/avvp/config.py."""
+    rows: str = ""
+    """Rows of the tables, separated by ';'; empty: all rows of the paper."""
+    seeds: str = "0,1,2"
+    """One training of each row for each, separated by commas."""
+    settings: str = "{}"
+    """Settings of every row, over those of the preset, as a JSON object."""
+    pretraining: str = "{}"
+    """The same of the models that rows start from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything luigi.cfg says: run, stage parameters that were set, models."""
 
@@ -190,6 +206,7 @@ class Settings:
     stages: Mapping[str, Mapping[str, Any]]
     poses: Mapping[str, Mapping[str, Any]]
     models: Mapping[str, ModelSettings]
+    parsing_tables: ParsingTableSettings
 
     @property
     def tribert(self) -> TribertSettings:
@@ -211,6 +228,7 @@ def load_settings() -> Settings:
     known = {"soundstage": RunSettings, "lists": ListSettings, "fetch": FetchSettings}
     known |= dict.fromkeys(MODEL_SECTIONS, ModelSettings)
     known["tribert"] = TribertSettings
+    known["parsing_tables"] = ParsingTableSettings
     known |= {name: definition.config for name, definition in STAGES.items()}
     known |= POSE_SECTIONS
     for section in config.sections():
@@ -235,6 +253,7 @@ def load_settings() -> Settings:
         stages={name: values[name] for name in STAGES},
         poses={name: values[name] for name in POSE_SECTIONS},
         models={name: known[name](**values[name]) for name in MODEL_SECTIONS},
+        parsing_tables=ParsingTableSettings(**values["parsing_tables"]),
     )
 
 
@@ -274,7 +293,7 @@ def worker_count(run: RunSettings) -> int:
 
 
 def _is_luigi_task(section: str) -> bool:
-    return section in ("FullPipeline",)
+    return section in ("FullPipeline", "ReproduceParsingTables")
 
 
 def _section(section: str, cls: type) -> dict[str, Any]:

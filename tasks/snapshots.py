@@ -8,7 +8,7 @@ a changed label or split makes a new snapshot, and with it a new model.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from model.jobs import TrainJob
@@ -141,13 +141,18 @@ def _standing_model(
         if replace(record, snapshot="") != replace(draft, snapshot=""):
             continue
         held = read_snapshot(context.layout, record.dataset, record.snapshot)
-        if any(now.get(i.item_id, i) != i for i in held):
+        if not still_stands(held, now):
             continue
         ids = {i.item_id for i in held}
         newer = sum(i.item_id not in ids for i in items)
         if best is None or len(held) > best[0]:
             best = len(held), Choice(snapshot=record.snapshot, newer_items=newer, model=name)
     return best[1] if best else None
+
+
+def still_stands(held: Sequence[DatasetItem], now: Mapping[str, DatasetItem]) -> bool:
+    """Whether a snapshot's items that are listed now have the labels and splits they have there."""
+    return all(now.get(item.item_id, item) == item for item in held)
 
 
 def read_items(context: Context, job: TrainJob) -> list[DatasetItem]:

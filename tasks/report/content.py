@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.avvp.metrics import LEVELS
+from model.avvp.published import PUBLISHED_ROWS, SOURCE
+from model.avvp.rows import HEADINGS, headline, level_rows
 from storage.layout import Layout
 from storage.models import read_evaluation, read_model
 from tasks.report import figures
@@ -19,10 +22,7 @@ from tasks.report.retrieval import retrieval
 from tasks.report.spec import ReportSpec
 
 PAPER_PARSING = {
-    "HAN, LLP test (paper)": {
-        "segment": (60.1, 52.9, 48.9, 54.0, 55.4),
-        "event": (51.3, 48.9, 43.0, 47.7, 48.0),
-    }
+    "HAN, LLP test (paper)": {level: PUBLISHED_ROWS["HAN"].level(level) for level in LEVELS}
 }
 FIGURES = ("audio", "visual", "audio_visual", "type_at_av", "event_at_av")
 MODALITIES = ("audio", "visual")
@@ -47,6 +47,9 @@ def page(spec: ReportSpec, gallery: Gallery) -> dict[str, Any]:
             if r["kind"] == "retrieval"
         ],
         "parsing": [_parsing(n, r) for n, r in results if r["kind"] == "parsing"],
+        "parsing_tables": [
+            _parsing_tables(read_evaluation(layout, name)) for name in spec.parsing_tables
+        ],
         "versions": spec.provenance["versions"],
         "settings": spec.provenance["settings"],
     }
@@ -156,6 +159,16 @@ def _parsing(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
         "per_class": results["per_class"],
         "classes": classes,
         "examples": [_timeline(example) for example in results["examples"]],
+    }
+
+
+def _parsing_tables(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both tables of ReproduceParsingTables, every cell as text."""
+    return {
+        "said": headline(results),
+        "headings": HEADINGS[1:],
+        "levels": {level: level_rows(results, level) for level in LEVELS},
+        "source": SOURCE,
     }
 
 

@@ -17,10 +17,11 @@ from storage.models import read_evaluation
 from tasks.context import POSE_EMBED, Context
 from tasks.coverage import coverage, summary
 from tasks.coverage_report import ids_sha256, published, used_ids
+from tasks.parsing import published_tables
 from tasks.pins import pinned_model
 from tasks.report.spec import ReportSpec
 
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 
 
 def gather(context: Context, evaluations: Sequence[str]) -> ReportSpec:
@@ -46,6 +47,7 @@ def gather(context: Context, evaluations: Sequence[str]) -> ReportSpec:
         stages={s: _stages(context, s) for s in context.sources},
         models=_models(context, evaluations),
         evaluations=list(evaluations),
+        parsing_tables=published_tables(context.layout, context.name),
         provenance={"versions": provenance(context.settings.run.device), "settings": _run(context)},
     )
 

@@ -18,8 +18,8 @@ class ReportSpec:
 
     `coverage` is `tasks.coverage.summary`, with the published lists and the ids' digest;
     `rejected` rows hold item, stage, reason, detail; `stages` maps `source` -> list of stage
-    records (JSON) with outcomes by reason; `models` and `evaluations` are names in the store;
-    `provenance` holds versions and settings.
+    records (JSON) with outcomes by reason; `models`, `evaluations` and `parsing_tables` are names
+    in the store; `provenance` holds versions and settings.
     """
 
     root: str
@@ -32,6 +32,7 @@ class ReportSpec:
     stages: Mapping[str, Sequence[Mapping[str, Any]]]
     models: Sequence[str]
     evaluations: Sequence[str]
+    parsing_tables: Sequence[str]
     provenance: Mapping[str, Any]
 
     def to_json(self, path: Path) -> None:

@@ -48,6 +48,11 @@ class Workspace:
         """Run FullPipeline to its end."""
         return self._run([str(BIN / "luigi"), *self._full(arguments)], env, timeout_s)
 
+    def tables(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ReproduceParsingTables to its end."""
+        argv = [str(BIN / "luigi"), "--module", "tasks", "ReproduceParsingTables", *arguments]
+        return self._run(argv, None, 250)
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start FullPipeline in a process group of its own."""
         return subprocess.Popen(
