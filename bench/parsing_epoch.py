@@ -25,8 +25,8 @@ from model.avvp.config import Config, presets
 from model.avvp.data import SIZES, Clip, ClipDataset, collate
 from model.avvp.han import HAN, Parsing
 from model.avvp.losses import weak_loss
+from model.avvp.module import ParsingModule
 from model.avvp.parse import Parser
-from model.avvp.recipe import ParsingModule
 from model.train.fit import fit
 from model.train.parts import TrainParts, steps_per_epoch
 

@@ -57,6 +57,8 @@ class Base(FeatureMaps):
     skip : bool
         Add each modality's self-attended features to its joint ones and normalise the sum (as in
         the authors' release; the paper names the addition only).
+    visual_dropout : float
+        Of the visual features that the heads read.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Base(FeatureMaps):
         gcaa: bool = False,
         first_step_broadcast: bool = False,
         skip: bool = False,
+        visual_dropout: float = 0.0,
     ) -> None:
         super().__init__(width)
 
@@ -89,7 +92,7 @@ class Base(FeatureMaps):
         if skip:
             self.norm_audio = nn.LayerNorm(width)
             self.norm_visual = nn.LayerNorm(width)
-        self.pooling = Pooling(width, classes)
+        self.pooling = Pooling(width, classes, visual_dropout=visual_dropout)
 
     def forward(
         self,

@@ -6,7 +6,8 @@ training read; its JSON form is part of a model's fingerprint.
 `han` is the network and the training of Tian, Li and Xu (ECCV 2020) as published. `paper` is the
 full model of Lamba et al. (Interspeech 2021) trained as the paper says, `release` the same model
 trained as their released code does; the two differ in weights and learning rate. `tiny` is HAN,
-narrower and trained faster, for a few dozen clips on two CPU cores.
+narrower and trained faster, for a few dozen clips on two CPU cores. `modern` is HAN's network with
+what goes beyond both (`model.avvp.modern`).
 
 A network may start from a model of audio-visual grounding (`model.avg`): `pretrained`.
 
@@ -20,18 +21,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model.avg.config import OBJECTIVES, TINY_ENCODER, EncoderConfig
-from model.settings import ConfigError, Settings
+from model.avvp.flags import Flags
+from model.avvp.modern import MODERN, modern_rows
+from model.settings import ConfigError
 
 RECIPE_VERSION = 1
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raised when the figures change for the same model and items."""
 
 stages_needed = ("vggish", "resnet152", "r2plus1d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Settings):
+class Config(Flags):
     """Everything that decides what a trained parsing model is, but seed, data and stages."""
 
     section = "avvp"
@@ -99,6 +102,7 @@ class Config(Settings):
     """a control: every training video gets another one's labels, drawn by the seed"""
 
     def __post_init__(self) -> None:
+        self.check_flags()
         self.require_one_of("gate", ("video", "modality"))
         self.require_one_of("network", ("han", "base", "pretrained"))
         self.require_one_of("grounding", ("", *OBJECTIVES))
@@ -110,6 +114,11 @@ class Config(Settings):
                 raise ConfigError(
                     f"avvp.{name}={value!r}: only network {needed!r} has it, not {self.network!r}"
                 )
+        if self.network != "han" and (beyond := self.of_han_only()):
+            raise ConfigError(
+                f"avvp.network={self.network!r}: only 'han' has {', '.join(beyond)}; "
+                "nce='expected' and denoise='rank' or 'swap' are for all"
+            )
         if self.first_step_broadcast and not self.gcaa:
             raise ConfigError("avvp.first_step_broadcast=True: a defect of gcaa; set gcaa too")
         self.require_at_least(
@@ -179,6 +188,7 @@ presets: dict[str, Config] = {
         val_every_epochs=5,
         fused=False,
     ),
+    MODERN: Config.from_json(modern_rows[MODERN]),
 }
 
 
@@ -200,11 +210,12 @@ def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) 
     Parameters
     ----------
     row : str
-        Of `networks` or `ablations`.
+        Of `networks`, `ablations` or `modern_rows`.
     preset : str
         Where everything but the network comes from. HAN keeps its own training, `han`, where the
         preset is `paper` or `release`: the paper quotes HAN from its authors. Pre-trained networks
-        have HAN's loss there.
+        have HAN's loss there. Rows of `modern_rows` bring their training along: of all presets but
+        `tiny` they take what `han` has, of `tiny` what they do not name (width, learning rate).
     changes
         Settings of the whole table, over those of the preset.
 
@@ -213,12 +224,14 @@ def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) 
     ConfigError
         No such row, preset or setting.
     """
-    known = {**networks, **ablations}
+    known = {**networks, **ablations, **modern_rows}
     if row not in known:
         raise ConfigError(f"row {row!r}: expected one of {list(known)}")
     if preset not in presets:
         raise ConfigError(f"preset {preset!r}: expected one of {sorted(presets)}")
-    chosen = "han" if row == HAN and preset in ("paper", "release") else preset
+    of_han = row == HAN and preset in ("paper", "release")
+    of_han |= row in modern_rows and preset != "tiny"
+    chosen = "han" if of_han else preset
     values = {**presets[chosen].as_json(), **_PLAIN, **known[row]}
     if values["network"] == "pretrained":
         values |= _FINE_TUNED.get(preset, {})
@@ -227,9 +240,13 @@ def row_config(row: str, preset: str, changes: Mapping[str, Any] | None = None) 
 
 
 def row_name(config: Config) -> str:
-    """Return the row of the papers' tables, or the ablation, whose network a configuration has."""
+    """Return the row of the papers' tables, or the ablation, whose network a configuration has.
+
+    What it has beyond that in loss and labels follows, joined by '+'.
+    """
     asked = {name: getattr(config, name) for name in ("network", *_PLAIN)}
     known = {
         row: {"network": "", **_PLAIN, **own} for row, own in {**networks, **ablations}.items()
     }
-    return next((row for row, own in known.items() if own == asked), f"{config.network}, as set")
+    row = next((row for row, own in known.items() if own == asked), f"{config.network}, as set")
+    return "+".join([row, *config.steps()])

@@ -14,16 +14,18 @@ Legend: B clips, T seconds, C classes, E size of a feature.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.avvp.han import AUDIO_SIZE, MOTION_SIZE, PICTURE_SIZE
-from model.avvp.shelf import Shelf
+from model.avvp.shelf import GIB, Shelf
+from model.avvp.targets import ClipTargets, Targets
 from model.train.errors import RecipeError
 from model.train.parts import Key
 from pipeline.datasets.classes import LLP
@@ -33,7 +35,12 @@ from storage.errors import ItemNotFound
 from storage.records import DatasetItem, ItemId
 from storage.store import FeatureStore
 
+log = logging.getLogger("model.avvp.data")
+
 SIZES = {"vggish": AUDIO_SIZE, "resnet152": PICTURE_SIZE, "r2plus1d": MOTION_SIZE}
+
+
+T = TypeVar("T")
 
 
 class UnusableClip(Exception):
@@ -48,7 +55,8 @@ class BadItem(RecipeError):
 class Clip:
     """One clip: a row of each feature for every second, float32, and its tags.
 
-    `picture_TE` is averaged over the frames of the second.
+    `picture_TE` is averaged over the frames of the second. `targets` are what training aims at
+    where that is not the tags alone.
     """
 
     item_id: str
@@ -56,6 +64,7 @@ class Clip:
     picture_TE: Tensor
     motion_TE: Tensor
     tags_C: Tensor
+    targets: ClipTargets | None = None
 
     def __len__(self) -> int:
         return len(self.audio_TE)
@@ -63,23 +72,28 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Clips padded with zeros to one length; `absent_BT` is True there, None without padding."""
+    """Clips padded with zeros to one length; `absent_BT` is True there, None without padding.
+
+    `targets` is None where the clips have none: then the tags are what is aimed at.
+    """
 
     audio_BTE: Tensor
     picture_BTE: Tensor
     motion_BTE: Tensor
     tags_BC: Tensor
     absent_BT: Tensor | None
+    targets: Targets | None = None
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Return the batch moved as `torch.Tensor.to` moves (Lightning calls this)."""
-        absent_BT = self.absent_BT
+        absent_BT, targets = self.absent_BT, self.targets
         return Batch(
             audio_BTE=self.audio_BTE.to(*args, **kwargs),
             picture_BTE=self.picture_BTE.to(*args, **kwargs),
             motion_BTE=self.motion_BTE.to(*args, **kwargs),
             tags_BC=self.tags_BC.to(*args, **kwargs),
             absent_BT=None if absent_BT is None else absent_BT.to(*args, **kwargs),
+            targets=None if targets is None else targets.to(*args, **kwargs),
         )
 
 
@@ -104,21 +118,25 @@ class Scale:
     deviation: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, clips: Sequence[Clip]) -> Scale:
-        """Return the scale that gives the seconds of `clips` zero mean and unit variance."""
+    def of(cls, clips: Sequence[Any], stages: Iterable[str] = tuple(SIZES)) -> Scale:
+        """Return the scale that gives the seconds of `clips` zero mean and unit variance.
+
+        `clips` are `Clip`s, or have those fields of theirs that hold the rows of `stages`.
+        """
         mean, deviation = {}, {}
-        for stage, name in _FIELDS.items():
-            rows_TE = torch.cat([getattr(clip, name) for clip in clips]).double()
+        for stage in stages:
+            rows_TE = torch.cat([getattr(clip, _FIELDS[stage]) for clip in clips]).double()
             mean[stage] = rows_TE.mean(0).float()
             deviation[stage] = rows_TE.std(0, correction=0).clamp(min=1e-6).float()
         return cls(mean=mean, deviation=deviation)
 
     @classmethod
-    def neutral(cls) -> Scale:
+    def neutral(cls, stages: Iterable[str] = tuple(SIZES)) -> Scale:
         """Return the scale that changes nothing: the place of one that is loaded."""
+        sizes = {stage: SIZES[stage] for stage in stages}
         return cls(
-            mean={stage: torch.zeros(size) for stage, size in SIZES.items()},
-            deviation={stage: torch.ones(size) for stage, size in SIZES.items()},
+            mean={stage: torch.zeros(size) for stage, size in sizes.items()},
+            deviation={stage: torch.ones(size) for stage, size in sizes.items()},
         )
 
 
@@ -157,14 +175,42 @@ def load_clips(
         A feature has rows of another shape or values that are not finite, or an item has a label
         that is none of `classes`. The message names the item.
     """
-    clips, missing = [], {}
     keep = torch.from_numpy if shelf is None else shelf.keep
+    return usable(items, lambda item: _load(store, stages, item, classes, keep))
+
+
+def usable(
+    items: Iterable[DatasetItem], load: Callable[[DatasetItem], T]
+) -> tuple[list[T], dict[str, str]]:
+    """Return what `load` makes of the items, in their order, and item id -> why of the others."""
+    clips, missing = [], {}
     for item in items:
         try:
-            clips.append(_load(store, stages, item, classes, keep))
+            clips.append(load(item))
         except (ItemNotFound, UnusableClip) as error:
             missing[item.item_id] = str(error)
     return clips, missing
+
+
+def check_loaded(
+    name: str, train: Sequence[object], missing: Mapping[str, str], shelf: Shelf
+) -> None:
+    """Tell which clips the training `name` goes without, and how much is mapped from disk.
+
+    Raises
+    ------
+    RecipeError
+        There is no training clip.
+    """
+    if shelf.mapped_bytes:
+        mapped, limit = shelf.mapped_bytes / GIB, shelf.limit_bytes / GIB
+        log.info("%.1f GiB of features are mapped from disk, %g GiB stay in memory", mapped, limit)
+    if missing:
+        item, reason = next(iter(missing.items()))
+        log.warning("%d clips are left out, such as %s: %s", len(missing), item, reason)
+    if not train:
+        said = next((f": {item} {why}" for item, why in missing.items()), "; the split is empty")
+        raise RecipeError(f"{name}: no training clip can be used{said}")
 
 
 def _load(
@@ -179,15 +225,34 @@ def _load(
             f"{item.item_id}: its labels name {', '.join(unknown)}; expected some of "
             f"{', '.join(classes)}: correct its list, or use the classes of the list it is from"
         )
-    found = {stage: _per_second(store, stages[stage], item.item_id, stage) for stage in SIZES}
-    window = ItemId.parse(item.item_id).window_s
-    seconds = round(window[1] - window[0]) if window else max(len(r) for r in found.values())
-    rows = {stage: _fitted(rows, max(seconds, 1), stage) for stage, rows in found.items()}
+    rows = clip_rows(store, stages, item.item_id, SIZES)
     return Clip(
         item_id=item.item_id,
         tags_C=torch.tensor([float(name in item.labels) for name in classes]),
-        **{name: keep(rows[stage]) for stage, name in _FIELDS.items()},
+        audio_TE=keep(rows["vggish"]),
+        picture_TE=keep(rows["resnet152"]),
+        motion_TE=keep(rows["r2plus1d"]),
     )
+
+
+def clip_rows(
+    store: FeatureStore, stages: Mapping[str, str], item_id: str, wanted: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Return a row a second of each of the wanted stages, float32 (T, E), all equally long.
+
+    Raises
+    ------
+    ItemNotFound
+        The item has no rows of a stage.
+    UnusableClip
+        A stage lacks more than a second.
+    BadItem
+        Rows of another shape, or values that are not finite.
+    """
+    found = {stage: _per_second(store, stages[stage], item_id, stage) for stage in wanted}
+    window = ItemId.parse(item_id).window_s
+    seconds = round(window[1] - window[0]) if window else max(len(r) for r in found.values())
+    return {stage: _fitted(rows, max(seconds, 1), stage) for stage, rows in found.items()}
 
 
 def _per_second(store: FeatureStore, stage_fp: str, item_id: str, stage: str) -> np.ndarray:
@@ -229,12 +294,14 @@ def collate(clips: Sequence[Clip]) -> Batch:
     def padded(name: str) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence([getattr(c, name) for c in clips], batch_first=True)
 
+    targets = [clip.targets for clip in clips if clip.targets is not None]
     return Batch(
         audio_BTE=padded("audio_TE"),
         picture_BTE=padded("picture_TE"),
         motion_BTE=padded("motion_TE"),
         tags_BC=torch.stack([clip.tags_C for clip in clips]),
         absent_BT=absent_BT if bool(absent_BT.any()) else None,
+        targets=Targets.stacked(targets) if targets else None,
     )
 
 

@@ -19,6 +19,7 @@ from model.avvp.config import row_name
 from model.avvp.data import Clip, event_array, load_clips
 from model.avvp.metrics import LEVELS, class_f, parsing_scores
 from model.avvp.parse import MODALITIES, Model, event_list, load_model, parse_clips, stacked
+from model.avvp.views import GATES, class_views
 from model.jobs import EvaluateJob
 from model.train.errors import RecipeError
 from pipeline.datasets.base import video_of
@@ -70,12 +71,14 @@ def evaluate(job: EvaluateJob) -> dict[str, Any]:
     answers = {_row(model, models[0]): parse_clips(model, test.clips) for model in models}
     named = {_row(model, models[0]): model.name for model in models}
     figures = _figures(test, answers | _baselines(test)) if test.dense else {}
+    views = {_row(model, models[0]): _views(test, model) for model in models} if test.dense else {}
     results = {
         "kind": "parsing",
         "models": named,
         "classes": list(test.classes),
         "rows": figures.get("rows", {}),
         "per_class": figures.get("per_class", {}),
+        "views": views,
         "note": _note(test),
         "gate": models[0].config.gate,
         "items": [clip.item_id for clip in test.clips],
@@ -158,12 +161,11 @@ def _baselines(test: TestSet) -> dict[str, Answers]:
 
 def _figures(test: TestSet, answers: Mapping[str, Answers]) -> dict[str, Any]:
     """Return every row's figures at both levels and its F of every class, in percent."""
-    seconds = max(_seconds(*pair) for pair in zip(test.clips, test.items, strict=True))
-    truth = np.stack([event_array(item.events or (), test.classes, seconds) for item in test.items])
+    truth = _truth(test)
     rows: dict[str, Any] = {}
     per_class: dict[str, Any] = {}
     for name, given in answers.items():
-        found = stacked(given, seconds)
+        found = stacked(given, truth.shape[-1])
         compared = (found[:, 0], found[:, 1], truth[:, 0], truth[:, 1])
         rows[name] = {lv: parsing_scores(*compared, level=lv).as_json() for lv in LEVELS}
         scores = class_f(*compared)
@@ -172,6 +174,25 @@ def _figures(test: TestSet, answers: Mapping[str, Answers]) -> dict[str, Any]:
             for label, f in zip(test.classes, scores, strict=True)
         }
     return {"rows": rows, "per_class": per_class}
+
+
+def _views(test: TestSet, model: Model) -> dict[str, Any]:
+    """Return a model's figures: gate -> view -> level -> figure."""
+    truth = _truth(test)
+    return {
+        gate: class_views(
+            stacked(parse_clips(model, test.clips, gate=gate), truth.shape[-1]),
+            truth,
+            test.classes,
+        )
+        for gate in GATES
+    }
+
+
+def _truth(test: TestSet) -> np.ndarray:
+    """Return the dense events of the clips, uint8 (clip, modality, class, second)."""
+    seconds = max(_seconds(*pair) for pair in zip(test.clips, test.items, strict=True))
+    return np.stack([event_array(item.events or (), test.classes, seconds) for item in test.items])
 
 
 def _seconds(clip: Clip, item: DatasetItem) -> int:

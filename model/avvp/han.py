@@ -10,9 +10,10 @@ feature (128, 2048, 512).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.avvp.dropout import WordDropout
@@ -26,7 +27,7 @@ MOTION_SIZE = 512
 class Parsing:
     """Probabilities; `video_BC` is a weighted sum that may exceed 1.
 
-    `joint_BTMD` is what they were read from.
+    `joint_BTMD` is what they were read from, `mapped_visual_BTD` vision before attention (of HAN).
     """
 
     video_BC: Tensor
@@ -34,6 +35,7 @@ class Parsing:
     visual_BC: Tensor
     second_BTMC: Tensor
     joint_BTMD: Tensor
+    mapped_visual_BTD: Tensor | None = None
 
 
 class PostNorm(nn.Module):
@@ -85,11 +87,19 @@ class HybridAttention(PostNorm):
         drop = WordDropout(dropout) if words else nn.Dropout(dropout)
         super().__init__(attentions, width, inner_width, drop)
 
-    def forward(self, query_BTD: Tensor, other_BTD: Tensor, absent_BT: Tensor | None) -> Tensor:
-        """Return the attended `query_BTD`, (B, T, D). `absent_BT` is True at padded seconds."""
+    def forward(
+        self, query_BTD: Tensor, other_BTD: Tensor | None, absent_BT: Tensor | None
+    ) -> Tensor:
+        """Return the attended `query_BTD`, (B, T, D). `absent_BT` is True at padded seconds.
+
+        Without `other_BTD` there is neither attention to it nor its residual, as in JoMoLD's
+        estimator of noise.
+        """
         own, _ = self.own(
             query_BTD, query_BTD, query_BTD, key_padding_mask=absent_BT, need_weights=False
         )
+        if other_BTD is None:
+            return self.finish(query_BTD + self.dropout(own))
         other, _ = self.other(
             query_BTD, other_BTD, other_BTD, key_padding_mask=absent_BT, need_weights=False
         )
@@ -97,10 +107,14 @@ class HybridAttention(PostNorm):
 
 
 class Pooling(nn.Module):
-    """Attentive multimodal multiple-instance pooling over seconds and modalities (MMIL)."""
+    """Attentive multimodal multiple-instance pooling over seconds and modalities (MMIL).
 
-    def __init__(self, width: int, classes: int) -> None:
+    `visual_dropout` is of the visual features that the heads read, in training (JoMoLD: 0.5).
+    """
+
+    def __init__(self, width: int, classes: int, *, visual_dropout: float = 0.0) -> None:
         super().__init__()
+        self.visual_dropout = visual_dropout
         self.probability = nn.Linear(width, classes)
         self.over_time = nn.Linear(width, classes)
         self.over_modalities = nn.Linear(width, classes)
@@ -116,7 +130,11 @@ class Pooling(nn.Module):
                 x_BTMD.to(torch.promote_types(x_BTMD.dtype, torch.float32)), absent_BT
             )
 
-    def _pooled(self, x_BTMD: Tensor, absent_BT: Tensor | None) -> Parsing:
+    def _pooled(self, joint_BTMD: Tensor, absent_BT: Tensor | None) -> Parsing:
+        x_BTMD = joint_BTMD
+        if self.training and self.visual_dropout:
+            audio_BTD, visual_BTD = joint_BTMD.unbind(2)
+            x_BTMD = torch.stack([audio_BTD, F.dropout(visual_BTD, self.visual_dropout)], dim=2)
         p_BTMC = torch.sigmoid(self.probability(x_BTMD))
         score_BTMC = self.over_time(x_BTMD)
         if absent_BT is not None:
@@ -129,7 +147,7 @@ class Pooling(nn.Module):
             audio_BC=single_BMC[:, 0],
             visual_BC=single_BMC[:, 1],
             second_BTMC=p_BTMC,
-            joint_BTMD=x_BTMD,
+            joint_BTMD=joint_BTMD,
         )
 
 
@@ -161,11 +179,19 @@ class FeatureMaps(nn.Module):
 
 
 def both_ways(
-    layer: nn.Module, audio_BTD: Tensor, visual_BTD: Tensor, absent_BT: Tensor | None
+    layer: nn.Module,
+    audio_BTD: Tensor,
+    visual_BTD: Tensor,
+    absent_BT: Tensor | None,
+    *,
+    alone: bool = False,
 ) -> list[Tensor]:
-    """Return audio attended to vision and vision attended to audio, by one call of the layer."""
+    """Return audio attended to vision and vision attended to audio, by one call of the layer.
+
+    With `alone` (of `HybridAttention`) neither attends to the other.
+    """
     query = torch.cat([audio_BTD, visual_BTD])
-    other = torch.cat([visual_BTD, audio_BTD])
+    other = None if alone else torch.cat([visual_BTD, audio_BTD])
     absent = None if absent_BT is None else torch.cat([absent_BT, absent_BT])
     return list(layer(query, other, absent).chunk(2))
 
@@ -177,11 +203,21 @@ class HAN(FeatureMaps):
     no output depends on; they are left out here (4,569,675 parameters at D = 512, C = 25).
     """
 
-    def __init__(self, *, width: int, classes: int, dropout: float, together: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        classes: int,
+        dropout: float,
+        together: bool = False,
+        visual_dropout: float = 0.0,
+        cross_attention: bool = True,
+    ) -> None:
         super().__init__(width)
         self.attention = HybridAttention(width, width, dropout, words=together)
-        self.pooling = Pooling(width, classes)
+        self.pooling = Pooling(width, classes, visual_dropout=visual_dropout)
         self.together = together
+        self.cross_attention = cross_attention
 
     def forward(
         self,
@@ -189,19 +225,24 @@ class HAN(FeatureMaps):
         picture_BTE: Tensor,
         motion_BTE: Tensor,
         absent_BT: Tensor | None = None,
+        *,
+        alone: bool = False,
     ) -> Parsing:
         """Return the probabilities of every class.
 
         `picture_BTE` as for `mapped`. `absent_BT` is True at the padded seconds of shorter videos,
         None when there are none. With `together` both directions are one call and dropout is drawn
-        in words: the same function, faster, with other draws.
+        in words: the same function, faster, with other draws. With `alone`, as always without
+        `cross_attention`, no modality attends to the other.
         """
         audio_BTD, visual_BTD = self.mapped(audio_BTE, picture_BTE, motion_BTE)
+        alone = alone or not self.cross_attention
         if self.together:
-            attended = both_ways(self.attention, audio_BTD, visual_BTD, absent_BT)
+            attended = both_ways(self.attention, audio_BTD, visual_BTD, absent_BT, alone=alone)
         else:
             attended = [
-                self.attention(audio_BTD, visual_BTD, absent_BT),
-                self.attention(visual_BTD, audio_BTD, absent_BT),
+                self.attention(audio_BTD, None if alone else visual_BTD, absent_BT),
+                self.attention(visual_BTD, None if alone else audio_BTD, absent_BT),
             ]
-        return self.pooling(torch.stack(attended, dim=2), absent_BT)
+        parsing = self.pooling(torch.stack(attended, dim=2), absent_BT)
+        return replace(parsing, mapped_visual_BTD=visual_BTD)

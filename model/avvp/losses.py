@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.avvp.han import Parsing
+from model.avvp.targets import Targets, tag_targets
 
 CLAMP = 1e-7
 """Pooled probabilities are kept this far from 0 and 1; beyond it they have no gradient."""
@@ -27,12 +28,13 @@ class WeakLoss:
     audio: Tensor
     visual: Tensor
     modality_weight: float = 1.0
+    audio_factor: float = 1.0
 
     @property
     def total(self) -> Tensor:
         """The sum of the video's term and the weighted ones of the modalities."""
         weight = self.modality_weight
-        return self.video + weight * self.audio + weight * self.visual
+        return self.video + self.audio_factor * weight * self.audio + weight * self.visual
 
 
 def weak_loss(
@@ -43,7 +45,7 @@ def weak_loss(
     visual_smoothing: float,
     modality_weight: float = 1.0,
 ) -> WeakLoss:
-    """Return the loss of a batch.
+    """Return the loss of a batch of which the tags alone are known.
 
     Parameters
     ----------
@@ -57,18 +59,31 @@ def weak_loss(
         Of the audio and of the visual term: 1 for HAN; 0.3 for Base, whose L_g is the mean of the
         two and whose lambda_g is 0.6 (Lamba et al. 2021, section 4).
     """
+    targets = tag_targets(
+        tags_BC, audio_smoothing=audio_smoothing, visual_smoothing=visual_smoothing
+    )
+    return target_loss(parsing, targets, modality_weight=modality_weight)
+
+
+def target_loss(
+    parsing: Parsing, targets: Targets, *, modality_weight: float = 1.0, audio_factor: float = 1.0
+) -> WeakLoss:
+    """Return the loss of a batch with a target for each pooled probability.
+
+    `audio_factor` weighs the audio term over `modality_weight`: 2 in JoMoLD.
+    """
     return WeakLoss(
-        video=_bce(parsing.video_BC, tags_BC),
-        audio=_bce(parsing.audio_BC, _smooth(tags_BC, audio_smoothing)),
-        visual=_bce(parsing.visual_BC, _smooth(tags_BC, visual_smoothing)),
+        video=bce(parsing.video_BC, targets.video_BC),
+        audio=bce(parsing.audio_BC, targets.audio_BC),
+        visual=bce(parsing.visual_BC, targets.visual_BC),
         modality_weight=modality_weight,
+        audio_factor=audio_factor,
     )
 
 
-def _smooth(tags_BC: Tensor, weight: float) -> Tensor:
-    return (1 - weight) * tags_BC + weight * 0.5
-
-
-def _bce(probability_BC: Tensor, target_BC: Tensor) -> Tensor:
-    with torch.autocast(probability_BC.device.type, enabled=False):  # CUDA's autocast refuses it
-        return F.binary_cross_entropy(probability_BC.clamp(CLAMP, 1 - CLAMP), target_BC)
+def bce(probability: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+    """Return the binary cross-entropy of probabilities, kept from 0 and 1 by `CLAMP`."""
+    with torch.autocast(probability.device.type, enabled=False):  # CUDA's autocast refuses it
+        return F.binary_cross_entropy(
+            probability.clamp(CLAMP, 1 - CLAMP), target, reduction=reduction
+        )

@@ -27,35 +27,44 @@ from storage.models import ModelRecord, read_model
 from storage.records import Event
 
 
-class Parser(nn.Module):
-    """A network behind the scale of its inputs; without a scale they are used as they are."""
+class ScaledInputs(nn.Module):
+    """A network that scales its inputs; without a scale they are used as they are."""
 
-    def __init__(self, config: Config, classes: int, scale: Scale | None) -> None:
+    def __init__(self, scale: Scale | None) -> None:
         super().__init__()
-        self.network = network_of(config, classes)
-        self.scaled = scale is not None
+        self.has_scale = scale is not None
         for stage, mean_E in scale.mean.items() if scale else ():
             self.register_buffer(f"mean_{stage}", mean_E)
         for stage, deviation_E in scale.deviation.items() if scale else ():
             self.register_buffer(f"deviation_{stage}", deviation_E)
 
-    def forward(self, batch: Batch) -> Parsing:
-        """Return the probabilities of every clip of the batch."""
-        return self.network(
-            self._scale(batch.audio_BTE, "vggish"),
-            self._scale(batch.picture_BTE, "resnet152"),
-            self._scale(batch.motion_BTE, "r2plus1d"),
-            batch.absent_BT,
-        )
-
-    def _scale(self, x_BTE: Tensor, stage: str) -> Tensor:
-        if not self.scaled:
+    def scaled(self, x_BTE: Tensor, stage: str) -> Tensor:
+        """Return the features of one stage as the network reads them."""
+        if not self.has_scale:
             return x_BTE
         mean_E, deviation_E = (
             self.get_buffer(f"mean_{stage}"),
             self.get_buffer(f"deviation_{stage}"),
         )
         return (x_BTE - mean_E) / deviation_E
+
+
+class Parser(ScaledInputs):
+    """A network of the configuration behind the scale of its inputs."""
+
+    def __init__(self, config: Config, classes: int, scale: Scale | None) -> None:
+        super().__init__(scale)
+        self.network = network_of(config, classes)
+
+    def forward(self, batch: Batch, *, alone: bool = False) -> Parsing:
+        """Return the probabilities of every clip; `alone` as for `HAN.forward`, of HAN only."""
+        return self.network(
+            self.scaled(batch.audio_BTE, "vggish"),
+            self.scaled(batch.picture_BTE, "resnet152"),
+            self.scaled(batch.motion_BTE, "r2plus1d"),
+            batch.absent_BT,
+            **({"alone": True} if alone else {}),
+        )
 
 
 def network_of(config: Config, classes: int) -> HAN | Base | Pretrained:
@@ -66,7 +75,12 @@ def network_of(config: Config, classes: int) -> HAN | Base | Pretrained:
         )
     if config.network == "han":
         return HAN(
-            width=config.width, classes=classes, dropout=config.dropout, together=config.fused
+            width=config.width,
+            classes=classes,
+            dropout=config.dropout,
+            together=config.fused,
+            visual_dropout=config.visual_dropout,
+            cross_attention=config.cross_attention,
         )
     return Base(
         width=config.width,
@@ -75,6 +89,7 @@ def network_of(config: Config, classes: int) -> HAN | Base | Pretrained:
         gcaa=config.gcaa,
         first_step_broadcast=config.first_step_broadcast,
         skip=config.skip,
+        visual_dropout=config.visual_dropout,
     )
 
 
@@ -133,12 +148,17 @@ def parse_batches(parser: Parser, batches: Sequence[Sequence[Clip]], gate: str) 
             yield gated(parser(collate(clips)), gate)
 
 
-def parse_clips(model: Model, clips: Sequence[Clip], *, batch_size: int = 64) -> list[np.ndarray]:
-    """Return each clip's events, uint8 (modality, class, second) with the clip's own seconds."""
+def parse_clips(
+    model: Model, clips: Sequence[Clip], *, gate: str = "", batch_size: int = 64
+) -> list[np.ndarray]:
+    """Return each clip's events, uint8 (modality, class, second) with the clip's own seconds.
+
+    `gate` as for `gated`; empty for the model's own.
+    """
     batches = [clips[i : i + batch_size] for i in range(0, len(clips), batch_size)]
     found: list[np.ndarray] = []
     for batch, events in zip(
-        batches, parse_batches(model.parser, batches, model.config.gate), strict=True
+        batches, parse_batches(model.parser, batches, gate or model.config.gate), strict=True
     ):
         found += cut(events, [len(clip) for clip in batch])
     return found

@@ -8,9 +8,8 @@ numbers. Loads no torch: who trains is another matter (`model.avvp.table`, the L
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import mean, stdev
 from typing import Any
 
 from model.avg.jobs import (
@@ -23,6 +22,7 @@ from model.avg.jobs import (
 from model.avvp.config import EVALUATION_VERSION, RECIPE_VERSION, Config, row_config
 from model.avvp.metrics import FIGURES, LEVELS
 from model.avvp.published import PUBLISHED_ROWS, SOURCE
+from model.avvp.views import spread, views_table
 from model.jobs import EvaluateJob, TrainJob
 from model.settings import ConfigError
 from model.text import aligned
@@ -155,8 +155,9 @@ def gather(ground: Ground, spec: TableSpec) -> dict[str, Any]:
     """Return the figures of what is published, as JSON values.
 
     `rows`: row -> level -> figure -> one value a seed, percent; `reference`: row that needs no
-    training -> level -> figure -> value; `missing`: row -> seeds that are not published yet, which
-    have no value in `rows`.
+    training -> level -> figure -> value; `views`: row -> for each seed gate -> view -> level ->
+    figure -> value; `missing`: row -> seeds that are not published yet, which have no value in
+    `rows`.
 
     Raises
     ------
@@ -174,6 +175,7 @@ def gather(ground: Ground, spec: TableSpec) -> dict[str, Any]:
         "gates": {},
         "rows": {},
         "reference": {},
+        "views": {},
         "models": {},
         "evaluations": {},
         "missing": {},
@@ -185,15 +187,16 @@ def gather(ground: Ground, spec: TableSpec) -> dict[str, Any]:
 
 def _add_row(results: dict[str, Any], ground: Ground, spec: TableSpec, row: str) -> None:
     """Add what is published of one row."""
-    found, models, evaluations, missing = [], [], [], []
+    found, views, models, evaluations, missing = [], [], [], [], []
     for seed in spec.seeds:
         job = row_jobs(ground, spec, row, seed)[-1]
         name = row_evaluation(ground.layout, job).name
         if not evaluation_complete(ground.layout, name):
             missing.append(seed)
             continue
-        own, others, gate = _figures(ground.layout, name)
+        own, others, gate, by_view = _figures(ground.layout, name)
         found.append(own)
+        views.append(by_view)
         models.append(job.name)
         evaluations.append(name)
         results["reference"], results["gates"][row] = others, gate
@@ -201,19 +204,22 @@ def _add_row(results: dict[str, Any], ground: Ground, spec: TableSpec, row: str)
         results["missing"][row] = missing
     if found:
         results["models"][row], results["evaluations"][row] = models, evaluations
+        results["views"][row] = views
         results["rows"][row] = {
             level: {f: [own[level][f] for own in found] for f in FIGURES} for level in LEVELS
         }
 
 
-def _figures(layout: Layout, name: str) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """Return a model's figures, those of the rows without training, and the gate."""
+def _figures(
+    layout: Layout, name: str
+) -> tuple[dict[str, Any], dict[str, Any], str, dict[str, Any]]:
+    """Return a model's figures, those of the rows without training, the gate, and the views."""
     results = read_evaluation(layout, name)
     if not results["rows"]:
         raise RecipeError(f"{name}: no figures: {results['note']}")
     (own,) = results["models"]
     others = {row: figures for row, figures in results["rows"].items() if row != own}
-    return results["rows"][own], others, results["gate"]
+    return results["rows"][own], others, results["gate"], results["views"][own]
 
 
 def tables_name(results: Mapping[str, Any]) -> str:
@@ -232,6 +238,8 @@ def table(results: Mapping[str, Any]) -> str:
         lines = aligned([*ours, *printed])
         lines.insert(len(ours), f"printed ({SOURCE}), not measured here:")
         parts.append("\n".join([f"{level} level, percent", *lines]))
+    if views := results.get("views"):
+        parts.append(views_table(views))
     return "\n\n".join(parts) + "\n"
 
 
@@ -281,10 +289,3 @@ def _titled(results: Mapping[str, Any], row: str) -> str:
     said = f"{row} ({asked - absent} of {asked} seeds)" if absent else row
     gates = results["gates"]
     return f"{said}, gate {gates[row]}" if len(set(gates.values())) > 1 else said
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return mean ± deviation (of a sample) over the seeds, or the one value."""
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{mean(values):.1f} ± {stdev(values):.1f}"

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from model.avvp.config import ablations, networks, presets, stages_needed
+from model.avvp.modern import modern_rows
 from model.avvp.rows import Ground, TableSpec, gather, row_evaluation, row_jobs, table
 from model.evaluate_main import evaluate
 from model.ground import chosen_dataset, stages_of
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--snapshot", default="", help="digest; default: the items as they are now")
     parser.add_argument("--preset", choices=sorted(presets), default="paper")
     parser.add_argument(
-        "--rows", nargs="+", default=list(networks), choices=[*networks, *ablations]
+        "--rows", nargs="+", default=list(networks), choices=[*networks, *ablations, *modern_rows]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--set", default="{}", help="settings of every row, as JSON")
