@@ -139,8 +139,9 @@ presets: dict[str, Config] = {
     ),
     "tiny": Config(
         encoder=TINY_ENCODER,
-        picture_threshold=0.85,
-        audio_threshold=0.8,
+        agreement="consensus",
+        picture_threshold=0.75,
+        audio_threshold=0.75,
         standardise=True,
         learning_rate=1e-3,
         epochs=20,
