@@ -300,7 +300,7 @@ def test_rows_of_the_tables_differ_in_their_network_only() -> None:
     assert (paper.modality_weight, paper.adversarial_weight) == (0.3, 0.4)
     assert (release.modality_weight, release.adversarial_weight) == (0.3, 0.3)
     assert (release.learning_rate, release.lr_every_epochs) == (6e-4, 6)
-    for row in list(networks)[1:]:
+    for row in (row for row, own in networks.items() if own["network"] == "base"):
         config = row_config(row, "release", {"epochs": 2})
         assert config.epochs == 2
         assert config.learning_rate == release.learning_rate

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from model.avvp.config import FULL, HAN, presets, row_config, row_name
+from model.avvp.config import FULL, HAN, networks, presets, row_config, row_name
 from model.avvp.published import PUBLISHED_ROWS
 from model.avvp.rows import table
 from model.avvp.table import find_ground, main
@@ -94,7 +94,7 @@ def test_a_configuration_tells_its_row() -> None:
     assert row_name(presets["tiny"]) == HAN
     assert row_name(presets["release"]) == FULL
     for row in PUBLISHED_ROWS:
-        if row.startswith(("Base", "HAN")):
+        if row in networks:
             assert row_name(row_config(row, "tiny")) == row
     skipped = row_config("Base", "paper", {"skip": True})
     assert row_name(skipped) == "base, as set"
