@@ -18,7 +18,7 @@ from model.jobs import EvaluateJob, TrainJob
 from storage.models import evaluation_complete
 from tasks import cluster
 from tasks.child import run_module
-from tasks.context import load_context
+from tasks.context import Context, load_context
 from tasks.failures import or_exit, quieten_luigi
 from tasks.features import Features
 from tasks.full import publish_views
@@ -91,6 +91,10 @@ class TrainBefore(RowTask, Training):
         return self.jobs()[int(self.step)]
 
 
+_WITH_FEATURES: set[Context] = set()
+"""Runs of this process whose shards were seen complete: looking takes a while, rows are many."""
+
+
 class ParsingRow(RowTask):
     """One row with one seed: trained and evaluated in a process of its own, and published."""
 
@@ -104,9 +108,12 @@ class ParsingRow(RowTask):
 
     def complete(self) -> bool:
         """Whether the shards are complete and the row's figures published."""
-        return self.requires().complete() and evaluation_complete(
-            self.context.layout, self.evaluation().name
-        )
+        context = self.context
+        if context not in _WITH_FEATURES:
+            if not self.requires().complete():
+                return False
+            _WITH_FEATURES.add(context)
+        return evaluation_complete(context.layout, self.evaluation().name)
 
     def run(self) -> Iterator[TrainBefore]:
         """Train what the row starts from, then the row, and evaluate it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ import pytest
 from model.avvp.config import DEFECT, networks
 from model.avvp.metrics import FIGURES, LEVELS
 from model.avvp.rows import KIND, row_jobs
-from model.train.main import train
-from storage.models import list_snapshots, write_snapshot
+from model.jobs import TrainJob
+from pipeline.synthllp.write import write_synthllp
+from storage.layout import open_store
+from storage.models import list_snapshots, publish_model, write_snapshot
 from tasks.context import load_context
+from tasks.lists import synthllp
 from tasks.parsing import (
     newer_items,
     publish_tables,
@@ -27,7 +31,7 @@ from tasks.parsing_tables import ReproduceParsingTables
 from tasks.report.gallery import Gallery
 from tasks.report.gather import gather, report_name
 from tasks.report.render import render
-from tasks.settings import ParsingTableSettings, SettingsError
+from tasks.settings import ListSettings, ParsingTableSettings, SettingsError
 
 CHOSEN = ParsingTableSettings()
 QUICK = json.dumps({"max_steps": 2, "width": 16})
@@ -59,15 +63,24 @@ def test_what_cannot_be_trained_is_named(asked: dict[str, str], message: str) ->
         table_spec(CHOSEN, **asked)
 
 
+@pytest.fixture(scope="module")
+def synthetic(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a synthetic LLP, to be copied."""
+    root = tmp_path_factory.mktemp("synthllp") / "store"
+    made = synthllp(ListSettings(dir=str(shared_dir / "data")), "micro")
+    list(write_synthllp(open_store(root, create=True), made))
+    return root
+
+
 @pytest.fixture
-def store(desk: Any, shared_dir: Path) -> Any:
+def store(desk: Any, synthetic: Path, shared_dir: Path) -> Any:
     """A desk with a synthetic LLP in its store."""
+    shutil.copytree(synthetic, desk.root)
     desk.parser.read_string(
         f"[lists]\ndir = {shared_dir / 'data'}\n"
         f"[parsing_tables]\npreset = tiny\nrows = HAN\nsettings = {QUICK}\n"
     )
-    assert desk.run("synthllp", "--size", "micro") == 0
-    desk.capsys.readouterr()
+    load_context.cache_clear()
     return desk
 
 
@@ -92,7 +105,14 @@ def test_rows_that_are_not_there_are_named_with_what_makes_them(store: Any) -> N
     assert "no seeds" in store.capsys.readouterr().err
 
 
-def test_rows_keep_the_items_of_those_that_are_trained(store: Any) -> None:
+def trained(job: TrainJob, folder: Path) -> None:
+    """Publish a model without weights: whether it is there is all that is asked here."""
+    prepared = folder / job.name
+    prepared.mkdir()
+    assert publish_model(open_store(job.store_root), job.record, prepared, {})
+
+
+def test_rows_keep_the_items_of_those_that_are_trained(store: Any, tmp_path: Path) -> None:
     context = load_context("synthllp:micro", "avvp")
     spec = table_spec(context.settings.parsing_tables)
     fresh = table_ground(context, spec, write=False)
@@ -103,12 +123,31 @@ def test_rows_keep_the_items_of_those_that_are_trained(store: Any) -> None:
     wrong = replace(fresh, snapshot=write_snapshot(context.layout, context.name, changed))
     for ground in (older, wrong):
         (job,) = row_jobs(ground, spec, "HAN", 1)
-        train(job)
+        trained(job, tmp_path)
     table_ground.cache_clear()
     kept = table_ground(context, spec)
     assert kept == older, "a changed label is another list"
     assert newer_items(context, kept) == 3
     assert table_ground(context, spec, latest=True) == fresh
+
+
+def test_what_a_row_starts_from_is_a_task_before_it(store: Any, tmp_path: Path) -> None:
+    asked = {"rows": "Pretrain (uni);Pretrain frozen (uni)", "seeds": "1"}
+    quick = json.dumps({"max_steps": 2})
+    root = ReproduceParsingTables(dataset="synthllp:micro", pretraining=quick, **asked)
+    row, frozen = root.requires()
+    row.requires().requires().run()
+    before = next(row.run())
+    assert (before.step, before.job().recipe, before.job().seed) == (0, "avg", 1)
+    assert before.job().configuration["max_steps"] == 2
+    assert before.requires().complete()
+    assert not before.complete()
+    trained(before.job(), tmp_path)
+    assert before.complete()
+    *_, own = row.jobs()
+    assert own.configuration["initial"] == before.job().name
+    assert next(frozen.run()).job() == before.job(), "both rows start from one model"
+    assert not row.complete()
 
 
 def test_a_report_shows_the_datasets_published_tables(store: Any, tmp_path: Path) -> None:
