@@ -120,7 +120,7 @@ def read_source(
     for leak in leak_report({config.initial: ids}, {"test": test_ids}):
         raise RecipeError(
             f"{config.initial} was trained or selected on {len(leak.ids)} of the test videos (the "
-            f"first: {leak.ids[0]}): pre-train on a list without them ([lists] exclude)"
+            f"first: {leak.ids[0]}): pre-train without them ([lists] exclude, audioset_exclude)"
         )
     for stage, read in described["record"]["stages"].items():
         if stages.get(stage) != read:
