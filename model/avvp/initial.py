@@ -150,7 +150,7 @@ def _refuse_other(config: Config, grounding: GroundingConfig) -> None:
     if differing := json_differences(has, asked):
         raise RecipeError(
             f"{config.initial} is another model than this training asks for: "
-            f"{'; '.join(differing[:4])}; set [avvp] encoder, grounding and standardise to its own"
+            f"{'; '.join(differing[:4])}; give avvp.encoder, grounding and standardise its values"
         )
 
 
