@@ -46,7 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    torch.set_flush_denormal(True)  # as the trainer's own process does
     try:
         ground = find_ground(options.store, options.dataset, options.snapshot, stages=stages_needed)
         changes = settings_of_text(options.set)
@@ -89,4 +88,5 @@ def silence_row(root: Path, stages: Mapping[str, str], item_id: str, second: str
 
 if __name__ == "__main__":
     speak()
+    torch.set_flush_denormal(True)  # as the trainer's own process does
     sys.exit(main())

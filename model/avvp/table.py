@@ -104,7 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", action="store_true", help="print one line of JSON, no table")
     options = parser.parse_args(arguments)
-    torch.set_flush_denormal(True)  # as the trainer's own process does
     try:
         spec = TableSpec(
             rows=tuple(options.rows),
@@ -124,4 +123,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     speak()
+    torch.set_flush_denormal(True)  # as the trainer's own process does
     sys.exit(main())
