@@ -50,7 +50,7 @@ class EncoderConfig(Settings):
             raise ConfigError(f"encoder.dropout={self.dropout}: expected 0 <= dropout < 1")
 
 
-TINY_ENCODER = EncoderConfig(width=64, layers=2, heads=4, inner_width=128)
+TINY_ENCODER = EncoderConfig(width=128, layers=2, heads=4, inner_width=256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
