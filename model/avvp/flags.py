@@ -54,6 +54,9 @@ class Flags(Settings):
     rates: str = "contrast"
     """of 'rank', how many labels of a class are wrong: 'contrast' with clips that do not have the
     tag, or the 'ratio' to the mean probability (JoMoLD)"""
+    opposite: str = "half"
+    """of 'rank', how easy the other modality must be: in the bottom share r, at least 'half', or
+    the 'rest', which leaves out no more than its own share of wrong labels"""
     swap_vote: str = "none"
     """of 'rank': labels that 'swap' flags too ('and'), or that either flags ('or')"""
     swap_partners: int = 4
@@ -89,6 +92,7 @@ class Flags(Settings):
         self.require_at_least(0, "audio_factor", "nce_weight")
         self.require_one_of("denoise", ("none", "rank", "swap", "jomold"))
         self.require_one_of("rates", ("contrast", "ratio"))
+        self.require_one_of("opposite", ("half", "rest"))
         self.require_one_of("swap_vote", ("none", "and", "or"))
         self.require_at_least(0, "base_epochs")
         self._check_segments()

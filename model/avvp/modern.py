@@ -21,8 +21,8 @@ HAN_R: Settings = {
     "gate": "modality",
 }
 """HAN's network under the recipe of today: every later row differs from it in labels or loss."""
-_NCE = {**HAN_R, "nce": "expected", "visual_dropout": 0.5}
-_DENOISE = {**_NCE, "denoise": "rank"}
+_NCE = {"nce": "expected"}
+_DENOISE = {**HAN_R, "denoise": "rank", "opposite": "rest"}
 _SOFT = {**_DENOISE, "segments": "soft", "audio_factor": 2.0}
 _REWEIGHT = {**_SOFT, "positive_weight": 0.5}
 _MIX = {**_REWEIGHT, "mix": 1.0}
@@ -58,18 +58,22 @@ modern_rows: dict[str, Settings] = {
     "MA, clean": {**_MA, "swap_alias": False, "swap_partners": 4},
     "JoMoLD": _JOMOLD,
     "JoMoLD, batch 16": {**_JOMOLD, "batch_size": 16},
-    "nce": _NCE,
+    "nce": {**HAN_R, **_NCE},
+    "nce, visual dropout": {**HAN_R, **_NCE, "visual_dropout": 0.5},
     "denoise": _DENOISE,
-    "denoise, JoMoLD's rates": {**_DENOISE, "rates": "ratio"},
+    "denoise, half": {**_DENOISE, "opposite": "half"},
+    "denoise, JoMoLD's rates": {**_DENOISE, "opposite": "half", "rates": "ratio"},
     "denoise and swap": {**_DENOISE, "swap_vote": "and"},
     "denoise or swap": {**_DENOISE, "swap_vote": "or"},
-    "denoise, swap alone": {**_NCE, "denoise": "swap"},
+    "denoise, swap alone": {**HAN_R, "denoise": "swap"},
     "segments, hard": {**_SOFT, "segments": "hard"},
     "segments, soft": _SOFT,
     "reweight": _REWEIGHT,
     "mix": _MIX,
     "recombine": {**_MIX, "recombine": 0.5},
     MODERN: _MIX,
+    "modern, nce": {**_MIX, **_NCE},
 }
-"""Row -> settings. Each of the second half adds one step to the row before it, but for variants of
-'denoise'; `MA` and `JoMoLD` are as published, with their own recipes."""
+"""Row -> settings. `denoise`, `segments, soft`, `reweight`, `mix` and `recombine` add one step each
+to the one before; `modern` is the last of them that held up. `MA` and `JoMoLD` are as published,
+with their own recipes."""

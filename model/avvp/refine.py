@@ -192,7 +192,9 @@ def _ranked(study: Study, summary: dict[str, Any]) -> _Found:
             continue
         tags_NC = _tags(clips).double()
         losses_NMC = removal.bag_losses(p_NMC, _modal_targets(config, tags_NC))
-        flags_NMC = removal.rank_flags(losses_NMC, tags_NC, rates_MC)
+        flags_NMC = removal.rank_flags(
+            losses_NMC, tags_NC, rates_MC, rest=config.opposite == "rest"
+        )
         if votes is not None:
             vote_NMC = votes.train_NMC if name == "train" else votes.val_NMC
             both = flags_NMC & vote_NMC if config.swap_vote == "and" else flags_NMC | vote_NMC

@@ -39,7 +39,7 @@ def test_the_preset_is_its_row_and_goes_with_the_papers_network() -> None:
     assert presets[MODERN] == row_config(MODERN, "modern")
     full = row_config(FULL, MODERN)
     assert (full.network, full.adversarial, full.denoise) == ("base", True, "rank")
-    assert row_name(full).startswith(f"{FULL}+nce")
+    assert row_name(full).startswith(f"{FULL}+denoise by rank")
 
 
 def test_a_tiny_row_keeps_its_steps_and_the_presets_width() -> None:

@@ -67,8 +67,25 @@ def test_ranks_over_all_clips_have_a_cap_and_keep_one_modality() -> None:
     assert not bool(flags.all(1).any())
     assert flags[:, AUDIO].tolist() == [True, True, True, False, False, False, False]
     assert flags[:, VISUAL].tolist() == [False, False, False, True, True, True, False]
+    easy = torch.tensor([[0.17], [0.66]])
+    assert rank_flags(SIX, TAGGED, easy)[:, VISUAL, 0].tolist() == [False] * 2 + [True] * 4 + [
+        False
+    ]
     few = rank_flags(SIX, TAGGED, torch.tensor([[0.0], [0.17]]))[:, :, 0]
     assert torch.nonzero(few).tolist() == [[5, VISUAL]]
+
+
+def test_the_rest_leaves_out_only_what_is_doubtful_in_the_other_modality() -> None:
+    """The hardest two for vision are the fourth and fifth easiest of six for sound."""
+    loss = SIX.clone()
+    loss[:6, AUDIO, 0] = torch.tensor([1.0, 2.0, 3.0, 6.0, 5.0, 4.0])
+    rates = torch.tensor([[0.17], [0.34]])
+    half = rank_flags(loss, TAGGED, rates)[:, VISUAL, 0]
+    rest = rank_flags(loss, TAGGED, rates, rest=True)[:, VISUAL, 0]
+    assert torch.nonzero(half).tolist() == []
+    assert torch.nonzero(rest)[:, 0].tolist() == [4, 5]
+    doubtful = rank_flags(loss, TAGGED, torch.tensor([[0.34], [0.34]]), rest=True)[:, VISUAL, 0]
+    assert torch.nonzero(doubtful)[:, 0].tolist() == [5]
 
 
 @given(seed=st.integers(0, 2**31), audio=st.floats(0, 1), visual=st.floats(0, 1))
