@@ -9,8 +9,8 @@ is not counted. The first batches, which start the workers, are not counted; the
 `--rounds`. Files lie in the page cache.
 
 Memory: what all processes together hold (proportional set size) after each of two epochs of ours
-with `--memory-workers` workers. Five epochs before them are not counted: in them the workers get
-pages of their own of what they were forked with, and their heaps their full size.
+with `--memory-workers` workers. Two epochs before them are not counted: in them the workers get
+pages of their own of what they were forked with.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader
 
 from bench.loader_data import CLASSES, Videos, make_videos
 from bench.loader_peer import PeerDataset
+from model.train.loader_worker import WorkerStart
 from model.train.sampler import BatchPlan
 from model.tribert.batch import collate
 from model.tribert.clips import find_clips, spectrogram_config, stages_read
@@ -41,7 +42,7 @@ from model.tribert.data import MixDataset
 from storage.store import FeatureStore
 
 BATCH = 20
-EPOCHS_BEFORE = 5
+EPOCHS_BEFORE = 2
 DATA = presets["paper"].data
 
 
@@ -115,6 +116,7 @@ def our_loader(made: Videos, batches: int, workers: int) -> DataLoader[Any]:
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         persistent_workers=workers > 0,
+        worker_init_fn=WorkerStart(os.getpid()),  # as the trainer's own
     )
 
 

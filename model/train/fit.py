@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 
 from model.train.errors import InvalidParts, TrainingDiverged
 from model.train.history import HISTORY, History, read_history
-from model.train.parent import die_with_parent
+from model.train.loader_worker import WorkerStart
 from model.train.parts import TrainParts
 from model.train.resume import Checkpoints, newest_checkpoint, seed_everything
 from model.train.sampler import BatchPlan, in_order
@@ -248,20 +248,10 @@ def _loader(
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         persistent_workers=workers > 0,
-        worker_init_fn=_WorkerStart(os.getpid()),
+        worker_init_fn=WorkerStart(os.getpid()),
         generator=torch.Generator().manual_seed(0),
         pin_memory=device.kind == "cuda",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _WorkerStart:
-    """Run first in a loader's worker: it must not outlive the trainer."""
-
-    trainer_pid: int
-
-    def __call__(self, worker: int) -> None:
-        die_with_parent(self.trainer_pid)
 
 
 def _validation(parts: TrainParts, workers: int, device: Device) -> DataLoader[Any] | None:
