@@ -113,7 +113,7 @@ def test_refined_targets_remove_tags_from_modalities_only(
 def test_refinement_follows_from_the_seed_and_draws_nothing_from_the_training(
     parsing_store, tmp_path: Path
 ) -> None:
-    config = replace(QUICK, denoise="rank", swap_vote="and")
+    config = replace(QUICK, denoise="rank")
     found, drawn, weights = [], [], []
     for place, seed in (("a", 0), ("b", 0), ("c", 1), ("a", 0)):
         torch.manual_seed(7)
