@@ -98,14 +98,41 @@ class TrainJob(_JsonJob):
         device: str = "auto",
     ) -> Self:
         """Return the job of a model on the snapshot and the stages of a published one."""
+        return cls.on(
+            layout,
+            dataset=record.dataset,
+            snapshot=record.snapshot,
+            stages=record.stages,
+            recipe=recipe,
+            recipe_version=recipe_version,
+            configuration=configuration,
+            seed=seed,
+            device=device,
+        )
+
+    @classmethod
+    def on(
+        cls,
+        layout: Layout,
+        *,
+        dataset: str,
+        snapshot: str,
+        stages: Mapping[str, str],
+        recipe: str,
+        recipe_version: int,
+        configuration: Mapping[str, Any],
+        seed: int,
+        device: str = "auto",
+    ) -> Self:
+        """Return the job of a model on a snapshot and stages, with its run's directory."""
         job = cls(
             recipe=recipe,
             recipe_version=recipe_version,
             configuration=configuration,
             seed=seed,
-            stages=record.stages,
-            snapshot=record.snapshot,
-            dataset=record.dataset,
+            stages=stages,
+            snapshot=snapshot,
+            dataset=dataset,
             store_root=layout.root,
             run_dir=layout.root,
             device=device,

@@ -45,18 +45,11 @@ def grounding_job(
     device : str
         As `TrainJob` has it.
     """
-    record = ModelRecord(
-        recipe=RECIPE,
-        recipe_version=RECIPE_VERSION,
-        configuration={},
-        seed=seed,
-        stages={stage: stages[stage] for stage in stages_needed},
-        snapshot=snapshot,
-        dataset=dataset,
-    )
-    return TrainJob.beside(
+    return TrainJob.on(
         layout,
-        record,
+        dataset=dataset,
+        snapshot=snapshot,
+        stages={stage: stages[stage] for stage in stages_needed},
         recipe=RECIPE,
         recipe_version=RECIPE_VERSION,
         configuration=config.as_json(),

@@ -29,7 +29,7 @@ from model.text import aligned
 from model.train.errors import RecipeError
 from storage.fingerprint import FINGERPRINT_DIGITS, sha256_json
 from storage.layout import Layout
-from storage.models import ModelRecord, evaluation_complete, read_evaluation
+from storage.models import evaluation_complete, read_evaluation
 
 RECIPE = "avvp"
 KIND = "parsing_tables"
@@ -98,18 +98,11 @@ def row_jobs(
     before: tuple[TrainJob, ...] = ()
     if config.network == "pretrained" and not config.initial:
         before, config = _pretraining(ground, spec, config, seed, device)
-    record = ModelRecord(
-        recipe=RECIPE,
-        recipe_version=RECIPE_VERSION,
-        configuration={},
-        seed=seed,
-        stages=dict(ground.stages),
-        snapshot=ground.snapshot,
-        dataset=ground.dataset,
-    )
-    own = TrainJob.beside(
+    own = TrainJob.on(
         ground.layout,
-        record,
+        dataset=ground.dataset,
+        snapshot=ground.snapshot,
+        stages=ground.stages,
         recipe=RECIPE,
         recipe_version=RECIPE_VERSION,
         configuration=config.as_json(),
