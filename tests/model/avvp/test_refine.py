@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from quick_refinement import QUICK
 
-from model.avvp.config import Config, presets
+from model.avvp.config import Config
 from model.avvp.data import collate
 from model.avvp.diagnosis import removal_scores
 from model.avvp.recipe import build
@@ -22,17 +23,6 @@ from model.train.main import train
 from model.train.parts import TrainParts
 from storage.models import read_model
 from storage.store import FeatureStore
-
-QUICK = replace(
-    presets["tiny"],
-    width=16,
-    batch_size=16,
-    epochs=2,
-    val_every_epochs=1,
-    teacher_epochs=1,
-    teacher_folds=2,
-    swap_partners=2,
-)
 
 
 def built(store, config: Config, run_dir: Path, seed: int = 0) -> TrainParts:

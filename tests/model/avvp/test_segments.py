@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick_refinement import QUICK
 
-from model.avvp.config import Config, presets
+from model.avvp.config import Config
 from model.avvp.data import Batch, collate
 from model.avvp.recipe import build
 from model.avvp.segments import mixed_seconds, recombined, second_loss, segment_labels
@@ -19,16 +20,6 @@ from model.avvp.targets import Targets
 from model.settings import ConfigError
 from model.train.fit import fit
 from storage.store import FeatureStore
-
-QUICK = replace(
-    presets["tiny"],
-    width=16,
-    batch_size=16,
-    epochs=2,
-    val_every_epochs=1,
-    teacher_epochs=1,
-    teacher_folds=2,
-)
 
 
 def logits(seed: int, clips: int = 30) -> tuple[np.ndarray, np.ndarray]:
